@@ -1,0 +1,139 @@
+"""The contract between a method and the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from selfsight import diagnostics
+from selfsight.nets import Encoder
+from selfsight.views import Augmentation, Batch, ViewSet, two_views
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How a paper trains: the defaults behind `--optimizer`, `--lr`, `--weight_decay` and so on.
+
+    lr is the rate for `reference_batch` images a step and grows linearly with the batch;
+    with `reference_batch=None` it is taken as it stands. After a linear warm-up it follows
+    half a cosine down to `lr * final_lr`, by step. clip is the largest norm of the gradient,
+    over all parameters or, with `clip_each`, of each parameter tensor by itself.
+    """
+
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    reference_batch: int | None = 256
+    weight_decay: float = 1e-4
+    final_weight_decay: float | None = None
+    warmup_epochs: float = 10
+    final_lr: float = 0.0
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    nesterov: bool = False
+    clip: float | None = None
+    clip_each: bool = False
+
+
+class Method(nn.Module):
+    """An encoder, its heads and its teacher, and a loss over a batch of views.
+
+    A subclass names its paper, declares how its views are made and how it is trained, and
+    answers `method(batch) -> {"loss": ..., more to log}`. It knows nothing of files, devices
+    or the loop. `step` is the number of optimiser steps done, kept by the engine.
+    """
+
+    optimisation: ClassVar[Optimisation] = Optimisation()
+    augmentation: ClassVar[Augmentation] = Augmentation()
+    needs_label: ClassVar[bool] = False
+    smallest_batch: ClassVar[int] = 2
+
+    step: int = 0
+    steps: int = 1
+    epochs: int = 1
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    @classmethod
+    def with_options(cls, **options: Any) -> Callable[..., Method]:
+        """This method with other keywords than the paper's, to hand to `pretrain`."""
+        return partial(cls, **options)
+
+    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+        """The views that `forward` wants, at `size` pixels a side."""
+        return two_views(size, augmentation)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The `"loss"` to minimise, a scalar, and further scalars to log."""
+        raise NotImplementedError
+
+    def embed(self, view: Tensor) -> Tensor:
+        """`(B, D)` output of the head that the loss compares, for one view of each image."""
+        raise NotImplementedError
+
+    @property
+    def exported(self) -> Encoder:
+        """The encoder that users get and monitors watch: the student's unless overridden."""
+        return self.encoder
+
+    def progress(self, batch: Batch) -> Tensor:
+        """A scalar that rises as the task is learned: here, how often the second view of an
+        image is the nearest, by cosine, to its first."""
+        first, second = (self.embed(view) for view in batch.views[:2])
+        return diagnostics.view_matching_accuracy(first, second)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Parameters for the optimiser. Keys beside `params`, all optional: `weight_decay`
+        (replaces the default), `lr_scale` (times the scheduled rate), `constant_lr` (no
+        schedule), `adapt` (False: LARS takes the plain rate)."""
+        return split_by_decay(self)
+
+    # Hooks, called by the engine; the default does nothing.
+
+    def prepare(self, *, samples: int, steps: int, epochs: int, metadata: dict[str, Tensor]) -> None:
+        """Once, before training: `samples` images in the source, `steps` optimiser steps in
+        `epochs` epochs, and the numeric metadata of all samples in index order."""
+        self.steps, self.epochs = steps, epochs
+
+    def before_epoch(self, encode: Callable[[], Tensor]) -> None:
+        """Before each epoch; `encode()` gives the exported encoder's features `(N, D)` of all
+        training samples, un-augmented, in index order, and costs one pass over the data."""
+
+    def after_backward(self) -> None:
+        """After each backward pass, micro-batches included: gradient edits, enqueueing."""
+
+    def after_step(self, step: int) -> None:
+        """After each optimiser step; `step` counts from 1. Teachers move here."""
+
+    def check(self, batch: Batch, views: int) -> None:
+        """Raise a `ValueError` that names the fix unless `batch` suits this method."""
+        name = type(self).__name__
+        if len(batch.views) != views:
+            raise ValueError(f"{name} wants {views} views of each image, got {len(batch.views)}: use {name}.views(size)")
+        if len(batch) < self.smallest_batch:
+            raise ValueError(f"{name} compares images of a batch and wants at least {self.smallest_batch}, got {len(batch)}: raise batch_size")
+        if self.needs_label and "label" not in batch.metadata:
+            raise ValueError(f"{name} learns from labels and the data has none: use class sub-folders, or name the column with label=")
+
+
+def split_by_decay(module: nn.Module, **options: Any) -> list[dict[str, Any]]:
+    """Two parameter groups: weights, and biases and norms without weight decay or LARS."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    weights = [parameter for parameter in trained if parameter.ndim > 1]
+    others = [parameter for parameter in trained if parameter.ndim <= 1]
+    return [
+        {"params": weights, **options},
+        {"params": others, "weight_decay": 0.0, "adapt": False, **options},
+    ]
+
+
+def weighted_sum(terms: dict[str, Tensor], weights: dict[str, float]) -> dict[str, Tensor]:
+    """`{"loss": sum of weight * term, ...}` with each unweighted term to log."""
+    loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+    return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
