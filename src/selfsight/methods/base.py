@@ -101,9 +101,10 @@ class Method(nn.Module):
         `epochs` epochs, and the numeric metadata of all samples in index order."""
         self.steps, self.epochs = steps, epochs
 
-    def before_epoch(self, encode: Callable[[], Tensor]) -> None:
-        """Before each epoch; `encode()` gives the exported encoder's features `(N, D)` of all
-        training samples, un-augmented, in index order, and costs one pass over the data."""
+    def before_epoch(self, encode: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
+        """Before each epoch, for methods that cluster. `encode(function)` runs `function`, from
+        a view `(B, C, *S)` to features `(B, D)`, over all training samples, un-augmented, in
+        evaluation mode, and answers `(N, D)` in index order; it costs one pass over the data."""
 
     def after_backward(self) -> None:
         """After each backward pass, micro-batches included: gradient edits, enqueueing."""
