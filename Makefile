@@ -1,0 +1,45 @@
+# Each target sets up .venv by itself; a stamp makes the second call quick.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+WORKERS ?= auto
+
+.PHONY: demo test lint types bench docs clean
+
+demo: $(VENV)/.ready ## the main job on embedded real data
+	@$(BIN)/selfsight demo --out runs/demo --overwrite
+
+test: $(VENV)/.ready-dev
+	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+lint: $(VENV)/.ready-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready-dev
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/.ready-dev
+	@$(BIN)/python benchmarks/speed.py
+
+docs: $(VENV)/.ready-dev ## rewrite the generated tables of README.md
+	@$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "selfsight needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "setting up $(VENV) with $(PYTHON) (about two minutes, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.created pyproject.toml
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.created pyproject.toml
+	@$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.ready $@

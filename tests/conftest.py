@@ -1,0 +1,52 @@
+"""What all tests share: real images, and one thread per test process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+class RealData:
+    """A folder of real data sets, unpacked when the first of them is asked for: `real_data / "cifar10"`."""
+
+    def __init__(self, packed: Path):
+        self.packed = packed
+        self.unpacked: Path | None = None
+
+    def __truediv__(self, name: str) -> Path:
+        """Path of one data set; the test is skipped where the packed data lacks it."""
+        self.unpacked = self.unpacked or self._unpack()
+        path = self.unpacked / name
+        if not path.exists():
+            pytest.skip(f"{self.packed} holds no {name}")
+        return path
+
+    def _unpack(self) -> Path:
+        script = self.packed / "extract.sh"
+        if not script.exists():
+            return self.packed  # already unpacked
+        folder = Path(tempfile.gettempdir()) / f"selfsight-data-{os.getuid()}"
+        folder.mkdir(exist_ok=True)
+        with open(folder / ".lock", "w") as lock:  # several test processes, one unpacking
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            subprocess.run(["bash", str(script), str(folder)], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+        return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> RealData:
+    """Real data sets from SELFSIGHT_DATA (packed with an `extract.sh`, or unpacked), or beside the checkout."""
+    packed = Path(os.environ.get("SELFSIGHT_DATA", CHECKOUT.parent / "shared" / "data"))
+    if not packed.is_dir():
+        pytest.skip(f"no real data at {packed}: set SELFSIGHT_DATA")
+    return RealData(packed)
