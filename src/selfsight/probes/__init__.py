@@ -1,0 +1,6 @@
+"""Estimators on arrays of features, in scikit-learn's manner: `fit`, `predict`, `score`."""
+
+from selfsight.probes.knn import KNN
+from selfsight.probes.ridge import Ridge
+
+__all__ = ["KNN", "Ridge"]
