@@ -1,0 +1,38 @@
+"""Encoders, heads, decoders and teachers."""
+
+from selfsight.nets.decoder import PatchDecoder, sin_cos_positions
+from selfsight.nets.ema import EMA, cosine_momentum
+from selfsight.nets.encoder import ALIASES, Encoder, EncoderSpec, as_encoder, build_encoder, encoder_names
+from selfsight.nets.heads import DINOHead, Prototypes, mlp
+from selfsight.nets.storage import (
+    WeightReport,
+    load_encoder,
+    load_weights,
+    read_spec,
+    rebuild_snippet,
+    save_encoder,
+)
+from selfsight.nets.visible import take_patches
+
+__all__ = [
+    "ALIASES",
+    "EMA",
+    "DINOHead",
+    "Encoder",
+    "EncoderSpec",
+    "PatchDecoder",
+    "Prototypes",
+    "WeightReport",
+    "as_encoder",
+    "build_encoder",
+    "cosine_momentum",
+    "encoder_names",
+    "load_encoder",
+    "load_weights",
+    "mlp",
+    "read_spec",
+    "rebuild_snippet",
+    "save_encoder",
+    "sin_cos_positions",
+    "take_patches",
+]

@@ -1,0 +1,79 @@
+"""A light ViT decoder that predicts pixels of all patches from the visible ones."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+
+class PatchDecoder(nn.Module):
+    """Visible tokens and one learned mask token to pixels of every patch.
+
+    He et al.: Masked Autoencoders Are Scalable Vision Learners (CVPR 2022), section 3.
+
+    width: of the encoder's tokens. grid: patches along each axis. patch: pixels a side.
+    prefix: the encoder's tokens before the patches, which pass through and are discarded.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        grid: tuple[int, ...],
+        patch: int,
+        *,
+        channels: int = 3,
+        dim: int = 512,
+        depth: int = 8,
+        heads: int = 16,
+        prefix: int = 1,
+    ):
+        super().__init__()
+        self.prefix = prefix
+        self.embed = nn.Linear(width, dim)
+        self.mask_token = nn.Parameter(torch.empty(dim))
+        self.register_buffer("positions", sin_cos_positions(grid, dim), persistent=False)
+        norm = partial(nn.LayerNorm, eps=1e-6)
+        self.blocks = nn.Sequential(*(Block(dim, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth)))
+        self.norm = norm(dim)
+        self.predict = nn.Linear(dim, patch ** len(grid) * channels)
+        self.apply(_xavier)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:
+        """Pixels `(B, N, patch**2 * C)` of all N patches, in the image's order.
+
+        tokens: `(B, prefix + K, width)` from the encoder. keep: `(B, K)`, the patches they stand for.
+        """
+        x = self.embed(tokens)
+        patches = self.place(x[:, self.prefix :], keep) + self.positions
+        x = self.norm(self.blocks(torch.cat((x[:, : self.prefix], patches), 1)))
+        return self.predict(x[:, self.prefix :])
+
+    def place(self, visible: Tensor, keep: Tensor) -> Tensor:
+        """`(B, N, dim)`: visible tokens `(B, K, dim)` at their places, the mask token at all others."""
+        batch, _, dim = visible.shape
+        everywhere = self.mask_token.to(visible.dtype).expand(batch, len(self.positions), dim)
+        return everywhere.scatter(1, keep.unsqueeze(-1).expand(-1, -1, dim), visible)
+
+
+def sin_cos_positions(grid: tuple[int, ...], dim: int) -> Tensor:
+    """Fixed positions `(N, dim)` of a grid's cells: per axis, last axis first, sines then cosines.
+
+    He et al. (CVPR 2022) in two axes; `dim` is a multiple of four in two, of six in three.
+    """
+    share = 2 * len(grid)
+    if dim % share:
+        raise ValueError(f"sin-cos positions of a grid with {len(grid)} axes want a multiple of {share}, got {dim}")
+    frequency = 10000.0 ** (-torch.arange(dim // share, dtype=torch.float64) * share / dim)
+    axes = torch.meshgrid(*(torch.arange(size, dtype=torch.float64) for size in grid), indexing="ij")
+    angles = [axis.reshape(-1, 1) * frequency for axis in reversed(axes)]
+    return torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], 1).float()
+
+
+def _xavier(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,314 @@
+"""Encoders: any timm model by name, under one small contract."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import inspect
+import json
+import logging
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import timm
+import torch
+from timm.models.eva import Eva
+from timm.models.resnet import ResNet
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from selfsight.nets.visible import VisiblePatches, see_only
+
+log = logging.getLogger(__name__)
+
+SMALL_IMAGE = 64
+FEWEST_TOKENS = 16
+
+# Our own names: a timm name and options.
+ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "resnet_slim": ("resnet18", {"layers": [1, 1, 1, 1], "channels": [32, 64, 128, 256]}),
+    "vit_small_image": ("vit_tiny_patch16_224", {"patch_size": 4, "embed_dim": 192, "depth": 6, "num_heads": 3}),
+}
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """How to build an encoder and how to feed it: what `encoder.json` holds.
+
+    image_size: pixels a side, or a size per axis.
+    stem: "small" where a ResNet's stem is a 3x3 convolution without max-pool, else "native".
+    width: length of the pooled features.
+    mean, std: per channel, of pixels that `value_range` maps to [0, 1].
+    value_range: the lowest and highest value that the training data could hold.
+    interpolation: how images were resized.
+    dims: number of spatial axes.
+    """
+
+    name: str
+    options: dict[str, Any]
+    channels: int
+    image_size: int | tuple[int, ...]
+    stem: str
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    value_range: tuple[float, float] = (0.0, 255.0)
+    interpolation: str = "bilinear"
+    dims: int = 2
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Pixels along each axis."""
+        return sizes(self.image_size, self.dims)
+
+    @property
+    def custom(self) -> bool:
+        """Whether the encoder is a user's own module, which cannot be rebuilt by name."""
+        return self.name == "custom"
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> EncoderSpec:
+        """The spec in a dictionary, which may hold more; `ValueError` names what is missing."""
+        known = {field.name for field in fields(cls)}
+        missing = sorted(known - values.keys())
+        if missing:
+            raise ValueError(f"this does not describe an encoder: it lacks {', '.join(missing)}")
+        plain = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known}
+        return cls(**plain)
+
+
+class Encoder(nn.Module):
+    """A timm model without its classifier: `encoder(x)` answers pooled features `(B, width)`.
+
+    model: the timm model, or a user's module that answers `(B, D)`.
+    width: length of the pooled features.
+    """
+
+    def __init__(self, model: nn.Module, spec: EncoderSpec):
+        super().__init__()
+        self.model = model
+        self.spec = spec
+        self.width = spec.width
+        self.takes_keep = isinstance(model, VisionTransformer | Eva)
+        if self.takes_keep:
+            self.model.patch_drop = VisiblePatches(
+                model.patch_drop, prefix=model.num_prefix_tokens, with_indices=isinstance(model, Eva)
+            )
+
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Pooled features `(B, width)` of `x (B, C, *S)`, from patches `keep (B, K)` alone where given."""
+        if not hasattr(self.model, "forward_features"):
+            return self.model(x)
+        return self.forward_head(self.forward_features(x, keep), pre_logits=True)
+
+    def forward_features(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """timm's unpooled features."""
+        if keep is None:
+            return self.model.forward_features(x)
+        self._need_patches()
+        with see_only(self.model.patch_drop, keep):
+            return self.model.forward_features(x)
+
+    def forward_head(self, features: Tensor, pre_logits: bool = True) -> Tensor:
+        """timm's head on unpooled features; `pre_logits` stops where a classifier would begin."""
+        return self.model.forward_head(features, pre_logits=pre_logits)
+
+    def forward_intermediates(self, x: Tensor, **options: Any) -> Any:
+        """timm's features of several layers."""
+        return self.model.forward_intermediates(x, **options)
+
+    def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """`(B, prefix + N, D)` after the final norm, prefix tokens first; K for N with `keep (B, K)`."""
+        self._need_patches()
+        return self.forward_features(x, keep)
+
+    def dense(self, x: Tensor) -> Tensor:
+        """Map `(B, D, h, w)` of the last layer; `D` differs from `width` where a head widens."""
+        return self.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)[-1]
+
+    @property
+    def prefix(self) -> int:
+        """Number of tokens before the patches: class, distillation, registers."""
+        self._need_patches()
+        return self.model.num_prefix_tokens
+
+    @property
+    def patch(self) -> int:
+        """Pixels a side of a patch."""
+        self._need_patches()
+        return self.model.patch_embed.patch_size[0]
+
+    def grid(self, size: int | tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """Patches along each axis of an image of `size`, by default the encoder's own."""
+        return tuple(side // self.patch for side in sizes(size or self.spec.image_size, self.spec.dims))
+
+    def _need_patches(self) -> None:
+        if not self.takes_keep:
+            raise ValueError(f"encoder {self.spec.name!r} has no patch tokens: use a ViT, such as 'vit_small_image'")
+
+
+def build_encoder(
+    name: str,
+    *,
+    image_size: int | tuple[int, ...],
+    channels: int = 3,
+    pretrained: bool = False,
+    stem: str | None = None,
+    **options: Any,
+) -> Encoder:
+    """Any timm model, or one of `ALIASES`, as an encoder.
+
+    stem: "small" (ResNets only) or "native"; by default small for ResNets up to 64 px.
+    options: timm's own, such as `drop_path_rate`, and `patch_size`, `depth` and the like for ViTs.
+    Raises `ValueError` for an unknown name or option, a size that the patches do not divide.
+    """
+    options = plain_options(options)
+    timm_name, arguments = timm_call(name, image_size, channels, options)
+    model = _create(timm_name, arguments, pretrained)
+    _check_patches(model, name, sizes(image_size))
+    stem = _choose_stem(model, name, stem, max(sizes(image_size)))
+    if stem == "small":
+        small_stem(model, channels)
+    if pretrained:
+        fresh = " except conv1, replaced by the small stem (stem='native' keeps it)" if stem == "small" else ""
+        log.info("weights of %s: loaded all%s", model.pretrained_cfg["hf_hub_id"] or timm_name, fresh)
+    mean, std = _pretrained_statistics(model, channels) if pretrained else ((0.0,) * channels, (1.0,) * channels)
+    width = int(model.head_hidden_size)
+    return Encoder(model, EncoderSpec(name, options, channels, image_size, stem, width, mean, std))
+
+
+@torch.no_grad()
+def as_encoder(module: nn.Module, *, image_size: int | tuple[int, ...], channels: int = 3) -> Encoder:
+    """A user's own module as an encoder: timm's protocol, or any that maps `(B, C, *S)` to `(B, D)`.
+
+    Its width is seen by passing two blank images in evaluation mode. It is saved like any other,
+    but only its author can rebuild it.
+    """
+    if isinstance(module, Encoder):
+        return module
+    dims = 2 if isinstance(image_size, int) else len(image_size)
+    plain = EncoderSpec("custom", {}, channels, image_size, "native", 0, (0.0,) * channels, (1.0,) * channels, dims=dims)
+    first = next(module.parameters(), torch.zeros(()))
+    was_training = module.training
+    features = Encoder(module, plain).eval()(first.new_zeros(2, channels, *plain.size))
+    module.train(was_training)
+    if features.ndim != 2:
+        raise ValueError(f"an encoder answers features (B, D), {type(module).__name__} answered {tuple(features.shape)}")
+    return Encoder(module, EncoderSpec(**{**asdict(plain), "width": features.shape[1]}))
+
+
+def encoder_names(pattern: str = "*") -> list[str]:
+    """Names that `build_encoder` knows, ours first."""
+    return [name for name in ALIASES if fnmatch.fnmatch(name, pattern)] + timm.list_models(pattern)
+
+
+def timm_call(
+    name: str, image_size: int | tuple[int, ...], channels: int, options: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """timm's name and keyword arguments that build the model: the same for us and for exported snippets."""
+    if name not in ALIASES and not timm.is_model(name):
+        raise ValueError(f"unknown encoder {name!r}{nearest(name, encoder_names())}")
+    timm_name, preset = ALIASES.get(name, (name, {}))
+    arguments = {"num_classes": 0, "in_chans": channels, **preset, **options}
+    known = _parameters(timm_name)
+    if "img_size" in known:
+        arguments.setdefault("img_size", image_size)
+    if "dynamic_img_size" in known:
+        arguments.setdefault("dynamic_img_size", True)  # crops of other sizes pass through the same net
+    return timm_name, arguments
+
+
+def small_stem(model: ResNet, channels: int) -> None:
+    """Start a ResNet at full resolution: a 3x3 convolution of stride 1 and no max-pool."""
+    if isinstance(model.conv1, nn.Sequential):
+        model.conv1[0].stride = (1, 1)
+    else:
+        model.conv1 = nn.Conv2d(channels, model.conv1.out_channels, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+
+
+def sizes(size: int | tuple[int, ...], dims: int = 2) -> tuple[int, ...]:
+    """Pixels along each axis, from one number or one per axis."""
+    return (size,) * dims if isinstance(size, int) else tuple(size)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """`": did you mean ...?"`, or nothing where no known word is near."""
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f": did you mean {found[0]!r}?" if found else ""
+
+
+def plain_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as JSON will give them back."""
+    try:
+        return json.loads(json.dumps(options))
+    except TypeError as error:
+        raise ValueError(f"encoder options are numbers, strings, lists or dictionaries: {error}") from error
+
+
+def _create(timm_name: str, arguments: dict[str, Any], pretrained: bool) -> nn.Module:
+    try:
+        return timm.create_model(timm_name, pretrained=pretrained, **arguments)
+    except TypeError as error:
+        fixed = re.search(r"multiple values for keyword argument '(\w+)'", str(error))
+        if fixed:
+            raise ValueError(f"encoder {timm_name!r} fixes {fixed[1]!r} itself: choose another of its family") from error
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown is None:
+            raise
+        hint = nearest(unknown[1], sorted(_parameters(timm_name)))
+        raise ValueError(f"encoder {timm_name!r} has no option {unknown[1]!r}{hint}") from error
+
+
+def _parameters(timm_name: str) -> set[str]:
+    """Keywords of the class behind a timm name, of its base classes too."""
+    entrypoint: Callable[..., Any] = timm.model_entrypoint(timm_name)
+    model_class = inspect.signature(entrypoint, eval_str=True).return_annotation
+    named: set[str] = set()
+    for base in getattr(model_class, "__mro__", ()):
+        if issubclass(base, nn.Module) and base is not nn.Module:
+            named.update(inspect.signature(base.__init__).parameters)
+    return named - {"self", "args", "kwargs"}
+
+
+def _check_patches(model: nn.Module, name: str, size: tuple[int, ...]) -> None:
+    if not isinstance(model, VisionTransformer | Eva):
+        return
+    patch = model.patch_embed.patch_size
+    if any(side % step for side, step in zip(size, patch, strict=True)):
+        lower, upper = size[0] // patch[0] * patch[0], -(-size[0] // patch[0]) * patch[0]
+        sides = " or ".join(str(side) for side in (lower, upper) if side)
+        raise ValueError(
+            f"patches of {patch[0]} px do not divide images of {size[0]} px in {name!r}: "
+            f"set image_size to {sides}, or patch_size to a divisor of {size[0]}"
+        )
+    tokens = (size[0] // patch[0]) * (size[1] // patch[1])
+    if tokens < FEWEST_TOKENS:
+        warnings.warn(
+            f"{name!r} sees an image of {size[0]} px as only {tokens} patches: set a smaller patch_size", stacklevel=3
+        )
+
+
+def _choose_stem(model: nn.Module, name: str, stem: str | None, side: int) -> str:
+    if stem not in (None, "small", "native"):
+        raise ValueError(f"stem is 'small' or 'native', not {stem!r}")
+    if stem == "small" and not isinstance(model, ResNet):
+        raise ValueError(f"only ResNets have a small stem, {name!r} is none: leave stem out")
+    small = isinstance(model, ResNet) and side <= SMALL_IMAGE
+    return stem or ("small" if small else "native")
+
+
+def _pretrained_statistics(model: nn.Module, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std that the weights were trained with; their average where channels differ."""
+    mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
+    if len(mean) == channels:
+        return tuple(mean), tuple(std)
+    return (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels

@@ -1,0 +1,182 @@
+"""Encoders on disk: `encoder.safetensors` with timm's names, `encoder.json` with how to build and feed it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from selfsight.nets.encoder import Encoder, EncoderSpec, build_encoder, timm_call
+
+WEIGHTS = "encoder.safetensors"
+PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
+
+
+@dataclass(frozen=True)
+class WeightReport:
+    """Names of parameters and buffers after weights were read into an encoder.
+
+    loaded: taken over. missing: not among the weights, left as they were.
+    mismatched: of another shape, left as they were. unused: weights that the encoder has no place for.
+    """
+
+    loaded: list[str]
+    missing: list[str]
+    mismatched: list[str]
+    unused: list[str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every name of the encoder was loaded and nothing was left over."""
+        return not (self.missing or self.mismatched or self.unused)
+
+    def __str__(self) -> str:
+        parts = [f"loaded {len(self.loaded)} tensors"]
+        for title, names in (
+            ("not in the file", self.missing),
+            ("of another shape", self.mismatched),
+            ("not in the encoder", self.unused),
+        ):
+            if names:
+                parts.append(f"{len(names)} {title} ({_first(names)})")
+        return ", ".join(parts)
+
+
+def save_encoder(encoder: Encoder, path: str | Path, **more: Any) -> Path:
+    """Write the weights, and beside them a JSON with the spec and `more`; answer the weights' path.
+
+    path: a folder, which gets `encoder.safetensors` and `encoder.json`, or a file `*.safetensors`.
+    """
+    file = Path(path)
+    file = file if file.suffix == ".safetensors" else file / WEIGHTS
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.model.state_dict().items()}
+    write_atomically(file, safetensors.torch.save(tensors))
+    description = {**more, **encoder.spec.to_json()}
+    write_atomically(file.with_suffix(".json"), json.dumps(description, indent=2).encode() + b"\n")
+    return file
+
+
+def load_encoder(path: str | Path) -> Encoder:
+    """The encoder of a run folder or `encoder.safetensors`, rebuilt exactly, in evaluation mode.
+
+    Raises `ValueError` where anything is missing, left over or of another shape.
+    """
+    file = weights_file(path)
+    spec = read_spec(file)
+    if spec.custom:
+        raise ValueError(f"{file} holds a custom module: build it yourself, then load_weights(encoder, {str(path)!r})")
+    encoder = build_encoder(
+        spec.name, image_size=spec.image_size, channels=spec.channels, stem=spec.stem, **spec.options
+    )
+    encoder.spec = spec
+    report = _read_into(encoder, file)
+    if not report.complete or encoder.width != spec.width:
+        raise ValueError(f"{file} does not fit the encoder {spec.name!r} that {file.stem}.json describes: {report}")
+    return encoder.eval()
+
+
+def load_weights(encoder: Encoder, path: str | Path) -> WeightReport:
+    """Start `encoder` from the weights of a run or `*.safetensors` wherever name and shape agree."""
+    file = weights_file(path)
+    report = _read_into(encoder, file)
+    if not report.loaded:
+        raise ValueError(f"nothing in {file} fits encoder {encoder.spec.name!r}: {report}")
+    return report
+
+
+def read_spec(path: str | Path) -> EncoderSpec:
+    """The spec beside an encoder's weights."""
+    file = weights_file(path).with_suffix(".json")
+    if not file.is_file():
+        raise ValueError(f"{file} is missing: it says how to build the encoder, keep it beside the weights")
+    try:
+        return EncoderSpec.from_json(json.loads(file.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def rebuild_snippet(spec: EncoderSpec, weights: str = "encoder.pt") -> str:
+    """Lines of plain timm that rebuild the net and read its weights."""
+    if spec.custom:
+        raise ValueError("a custom module can only be rebuilt by its author's code")
+    name, arguments = timm_call(spec.name, spec.image_size, spec.channels, spec.options)
+    keywords = "".join(f", {key}={value!r}" for key, value in arguments.items())
+    reader = (
+        f"safetensors.torch.load_file({weights!r})"
+        if weights.endswith(".safetensors")
+        else f"torch.load({weights!r}, weights_only=True)"
+    )
+    return "\n".join(
+        [
+            "import safetensors.torch, timm, torch" if weights.endswith(".safetensors") else "import timm, torch",
+            f"model = timm.create_model({name!r}{keywords})",
+            *_stem_lines(spec, name, arguments),
+            f"model.load_state_dict({reader})",
+        ]
+    )
+
+
+def weights_file(path: str | Path) -> Path:
+    """The safetensors file that a run folder or a path means."""
+    path = Path(path)
+    if path.suffix in PICKLES:
+        raise ValueError(f"{path} is a pickle, which can run code when read: give the run folder or {WEIGHTS}")
+    file = path / WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"no encoder at {file}: give a run folder or a .safetensors file")
+    return file
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Replace `file` as a whole or not at all, even when the disk fills or the power fails."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(beside, file)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@torch.no_grad()
+def _read_into(encoder: Encoder, file: Path) -> WeightReport:
+    try:
+        found = safetensors.torch.load_file(file)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{file} is not a readable safetensors file: {error}") from error
+    own: dict[str, Tensor] = encoder.model.state_dict()
+    same = [name for name in own if name in found and found[name].shape == own[name].shape]
+    for name in same:
+        own[name].copy_(found[name])
+    return WeightReport(
+        loaded=same,
+        missing=[name for name in own if name not in found],
+        mismatched=[name for name in own if name in found and name not in set(same)],
+        unused=[name for name in found if name not in own],
+    )
+
+
+def _stem_lines(spec: EncoderSpec, name: str, arguments: dict[str, Any]) -> Iterable[str]:
+    if spec.stem != "small":
+        return
+    from selfsight.nets.encoder import _create
+
+    if isinstance(_create(name, arguments, pretrained=False).conv1, torch.nn.Sequential):
+        yield "model.conv1[0].stride = (1, 1)"
+    else:
+        yield f"model.conv1 = torch.nn.Conv2d({spec.channels}, 64, 3, padding=1, bias=False)"
+    yield "model.maxpool = torch.nn.Identity()"
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
