@@ -1,0 +1,93 @@
+"""The verbs from a shell, generated from their signatures: `selfsight pretrain images/ --method vicreg`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from selfsight import arguments
+
+PROGRAM = "selfsight"
+CHATTER = {
+    "pretrain": "train an encoder on images without labels",
+    "evaluate": "judge an encoder by kNN and linear probes",
+    "embed": "write an encoder's features to a file",
+    "export": "write an encoder as ONNX, safetensors or state dict",
+    "list": "show methods, encoders and recipes",
+    "demo": "train and judge an encoder on handwritten digits, in two minutes",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; 0 when it went well, 2 when it was asked wrongly, 1 when it failed, 130 when interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    argv = [token for token in argv if token != "--debug"]
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # so that --method mypackage.MyMethod finds the user's module
+    try:
+        return run(argv)
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        code = 2 if isinstance(error, ValueError) or type(error).__name__ == "ArgumentError" else 1
+        print(f"{PROGRAM}: error: {explain(error, code)}", file=sys.stderr)
+        return code
+
+
+def run(argv: list[str]) -> int:
+    """Find the command and call it."""
+    command, *rest = argv or ["--help"]
+    if command in ("-h", "--help"):
+        print(overview())
+    elif command == "--version":
+        from importlib.metadata import version
+
+        print(f"{PROGRAM} {version(PROGRAM)}")
+    elif command == "list":
+        from selfsight.listing import show
+
+        print(show(rest))
+    elif command in CHATTER:
+        verb = find_verb(command)
+        settings = arguments.parse(verb, rest, f"{PROGRAM} {command}")
+        verb(**settings)
+    else:
+        raise ValueError(f"unknown command {command!r}{arguments.nearest(command, CHATTER)}")
+    return 0
+
+
+def find_verb(name: str):
+    """The function behind a command."""
+    if name == "demo":
+        from selfsight.demo import demo
+
+        return demo
+    import selfsight
+
+    return getattr(selfsight, name)
+
+
+def overview() -> str:
+    """What `selfsight --help` says."""
+    lines = [f"  {name:10} {text}" for name, text in CHATTER.items()]
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} COMMAND ... [--debug]",
+            "",
+            "Train vision encoders without labels and see what they learned.",
+            "",
+            *lines,
+            "",
+            f"{PROGRAM} COMMAND --help shows a command's options, --version the version, --debug a traceback.",
+        ]
+    )
+
+
+def explain(error: Exception, code: int) -> str:
+    """An error in one line; one that nobody foresaw says how to see more."""
+    message = arguments.readable(error)
+    return message if code == 2 else f"{type(error).__name__}: {message} (--debug shows the traceback)"
