@@ -1,0 +1,21 @@
+"""How many dimensions features really use."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from selfsight.precision import full_precision
+
+
+@full_precision
+def rank_me(features: Tensor, eps: float = 1e-7) -> Tensor:
+    """Exponential of the entropy of the normalised singular values of `(N, D)`, not centred.
+
+    Between 1 and `min(N, D)`; compare only for the same `N`, which should be many times `D`.
+
+    Garrido, Balestriero, Najman, LeCun: RankMe (ICML 2023), eq. 1-2.
+    """
+    singular = torch.linalg.svdvals(features)
+    shares = singular / singular.sum().clamp(min=torch.finfo(singular.dtype).tiny) + eps
+    return (-(shares * shares.log()).sum()).exp()

@@ -1,0 +1,34 @@
+"""Pure functions of tensors, in float32 whatever the autocast, exact under distributed training.
+
+The mean over ranks of what they return, and of the gradients, is that of the global batch.
+"""
+
+from selfsight.losses.clustering import sinkhorn, swapped_prediction
+from selfsight.losses.contrastive import info_nce, nt_xent, supcon
+from selfsight.losses.dependence import distance_correlation
+from selfsight.losses.distillation import byol, cross_view_entropy, dino, negative_cosine
+from selfsight.losses.information import barlow_twins, covariance, variance_hinge, vicreg
+from selfsight.losses.reconstruction import masked_reconstruction, normalise_patches, patchify, unpatchify
+from selfsight.precision import full_precision
+
+__all__ = [
+    "barlow_twins",
+    "byol",
+    "covariance",
+    "cross_view_entropy",
+    "dino",
+    "distance_correlation",
+    "full_precision",
+    "info_nce",
+    "masked_reconstruction",
+    "negative_cosine",
+    "normalise_patches",
+    "nt_xent",
+    "patchify",
+    "sinkhorn",
+    "supcon",
+    "swapped_prediction",
+    "unpatchify",
+    "variance_hinge",
+    "vicreg",
+]

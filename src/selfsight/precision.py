@@ -1,0 +1,38 @@
+"""Arithmetic in float32, whatever the autocast around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Run `function` outside autocast, with half-precision tensors among its arguments as float32.
+
+    float32 and float64 arguments, integers and everything that is no tensor pass unchanged;
+    tensors are also found in lists, tuples and dictionaries.
+    """
+
+    @wraps(function)
+    def in_full_precision(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            return function(*_at_least_float32(args), **_at_least_float32(kwargs))
+
+    return in_full_precision
+
+
+def _at_least_float32(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    if isinstance(value, (list, tuple)):
+        return type(value)(_at_least_float32(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _at_least_float32(item) for key, item in value.items()}
+    return value
