@@ -1,0 +1,34 @@
+"""Views of images, made whole batches at a time on the images' device."""
+
+from selfsight.views.augmentation import Augmentation
+from selfsight.views.batch import Batch
+from selfsight.views.colour import ColourJitter, Cutout, GaussianBlur, Grayscale, Noise, Solarize
+from selfsight.views.geometry import Affine, CentreCrop, Flip, Geometry, Placement, RandomResizedCrop
+from selfsight.views.masks import RandomPatches, complement
+from selfsight.views.view_sets import View, ViewSet, multi_crop, original, random_view, rotations, two_views
+
+__all__ = [
+    "Affine",
+    "Augmentation",
+    "Batch",
+    "CentreCrop",
+    "ColourJitter",
+    "Cutout",
+    "Flip",
+    "GaussianBlur",
+    "Geometry",
+    "Grayscale",
+    "Noise",
+    "Placement",
+    "RandomPatches",
+    "RandomResizedCrop",
+    "Solarize",
+    "View",
+    "ViewSet",
+    "complement",
+    "multi_crop",
+    "original",
+    "random_view",
+    "rotations",
+    "two_views",
+]

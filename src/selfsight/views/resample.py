@@ -1,0 +1,121 @@
+"""Read views out of images, without aliasing and without reading padding.
+
+Two ways, one meaning. `read_box` serves upright boxes: one matrix of interpolation weights
+per axis and sample, the triangle filter that torchvision calls antialias. `read_affine`
+serves any placement: bilinear samples from the level of an average-pooled pyramid that fits
+the scale. Beyond the image's extent both see its mirror image.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsight.views.geometry import Placement
+
+POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def read_box(pixels: Tensor, extent: Tensor, placement: Placement, size: tuple[int, ...]) -> Tensor:
+    """Views `(n, C, *size)` of upright boxes in `pixels` `(n, C, *S)`, anti-aliased exactly.
+
+    Equals torchvision's `resized_crop(antialias=True)` up to the filter's reach: near a crop's
+    border it reads the image beyond, where torchvision repeats the weights inside.
+    """
+    n, channels = pixels.shape[:2]
+    half = placement.axes.diagonal(dim1=1, dim2=2)
+    weights = [
+        interpolation_weights(placement.centre[:, axis], half[:, axis], extent[:, axis], pixels.shape[2 + axis], out)
+        for axis, out in enumerate(size)
+    ]
+    view = torch.bmm(pixels.reshape(n, -1, pixels.shape[-1]), weights[-1].transpose(1, 2))
+    for axis in reversed(range(len(size) - 1)):
+        before = math.prod(pixels.shape[2 : 2 + axis]) * channels
+        matrix = weights[axis].repeat_interleave(before, 0)
+        view = torch.bmm(matrix, view.reshape(n * before, pixels.shape[2 + axis], -1))
+    return view.reshape(n, channels, *size)
+
+
+def interpolation_weights(centre: Tensor, half: Tensor, extent: Tensor, length: int, out: int) -> Tensor:
+    """`(n, out, length)` weights that read `out` samples of the interval `centre -+ half`."""
+    offsets = pixel_centres(out, half.device)
+    positions = mirror(centre[:, None] + half[:, None] * offsets, extent[:, None]) - 0.5
+    reach = (2 / out * half.abs()).clamp_min(1).view(-1, 1, 1)
+    pixel = torch.arange(length, device=half.device)
+    weights = (1 - (positions.unsqueeze(-1) - pixel).abs_().div_(reach)).clamp_min_(0)
+    weights *= pixel < extent.view(-1, 1, 1)
+    return weights.div_(weights.sum(-1, keepdim=True))
+
+
+def read_affine(pixels: Tensor, extent: Tensor, placement: Placement, size: tuple[int, ...]) -> Tensor:
+    """Views `(n, C, *size)` of any placement in `pixels` `(n, C, *S)`."""
+    spatial, dims = pixels.shape[2:], len(size)
+    grid = torch.stack(torch.meshgrid(*(pixel_centres(s, pixels.device) for s in size), indexing="ij"), -1)
+    points = grid.reshape(1, -1, dims) @ placement.axes.transpose(1, 2) + placement.centre[:, None]
+    points = mirror(points, extent[:, None])
+
+    levels = max(0, round(math.log2(max(spatial) / min(size))))
+    atlas, starts = pyramid(pixels, extent, levels)
+    steps = placement.axes.norm(dim=1) * (2 / torch.tensor(size, device=pixels.device))
+    level = steps.amax(1).log2().round().clamp(0, levels)
+    shrink = torch.exp2(level).view(-1, 1, 1)
+    last = (extent[:, None] / shrink).ceil() - 1
+    points = (points / shrink - 0.5).clamp_min(0).minimum(last)
+    points[..., -1] += starts[level.long()][:, None]
+
+    sizes = torch.tensor(atlas.shape[2:], device=pixels.device)
+    points = ((2 * points + 1) / sizes - 1).flip(-1).reshape(-1, *size, dims)
+    return F.grid_sample(atlas, points, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def pyramid(pixels: Tensor, extent: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """The image and its halvings side by side along the last axis, and where each starts.
+
+    A halving averages what lies inside the image alone; outside all levels are 0.
+    """
+    dims = extent.shape[1]
+    inside = inside_extent(extent, pixels.shape[2:])
+    level, weight = torch.where(inside, pixels, 0), inside.to(pixels.dtype)
+    parts = [level]
+    for _ in range(levels):
+        level = POOL[dims](level * weight, 2, ceil_mode=True)
+        weight = POOL[dims](weight, 2, ceil_mode=True)
+        level = level / weight.clamp_min(1e-6)
+        weight = (weight > 0).to(level.dtype) * weight
+        parts.append(level)
+    starts = [0]
+    for part in parts[:-1]:
+        starts.append(starts[-1] + part.shape[-1])
+    padded = [F.pad(part, [0, 0, *_missing(part, pixels)]) for part in parts]
+    return torch.cat(padded, -1), torch.tensor(starts, device=pixels.device)
+
+
+def inside_extent(extent: Tensor, spatial: tuple[int, ...]) -> Tensor:
+    """`(n, 1, *spatial)` booleans, true where an image fills its canvas."""
+    inside = torch.ones((), dtype=torch.bool, device=extent.device)
+    for axis, length in enumerate(spatial):
+        shape = [1] * len(spatial)
+        shape[axis] = length
+        pixel = torch.arange(length, device=extent.device).view(1, 1, *shape)
+        inside = inside & (pixel < extent[:, axis].view(-1, 1, *[1] * len(spatial)))
+    return inside
+
+
+def mirror(positions: Tensor, extent: Tensor) -> Tensor:
+    """Positions reflected into [0, extent]."""
+    return extent - ((positions % (2 * extent)) - extent).abs()
+
+
+def pixel_centres(count: int, device: torch.device) -> Tensor:
+    """Centres of `count` pixels that together fill [-1, 1]."""
+    return (torch.arange(count, device=device) + 0.5) * (2 / count) - 1
+
+
+def _missing(part: Tensor, whole: Tensor) -> list[int]:
+    missing: list[int] = []
+    for axis in range(whole.ndim - 2, 1, -1):
+        missing += [0, whole.shape[axis] - part.shape[axis]]
+    return missing

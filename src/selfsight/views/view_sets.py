@@ -1,0 +1,224 @@
+"""From canvases to a batch of views, on the canvases' device.
+
+All parameters of a batch are drawn first, from the generator alone; then the images are worked
+through in chunks that fit the processor's cache. How a batch is cut changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from selfsight.data.canvas import Canvas
+from selfsight.views import adjust
+from selfsight.views.augmentation import Augmentation
+from selfsight.views.batch import Batch
+from selfsight.views.colour import (
+    Colour,
+    ColourJitter,
+    Cutout,
+    GaussianBlur,
+    Grayscale,
+    Noise,
+    Parameters,
+    Solarize,
+    rows,
+    to_device,
+)
+from selfsight.views.geometry import Affine, CentreCrop, Crop, Flip, Geometry, Placement, RandomResizedCrop, Step
+from selfsight.views.masks import RandomPatches
+from selfsight.views.resample import inside_extent, read_affine, read_box
+
+CACHE_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
+
+
+@dataclass(frozen=True)
+class View:
+    """How one view is made.
+
+    size: pixels a side, or one size for each axis.
+    geometry: where it lies in the image. colour: changes of its pixels, in this order.
+    turns: quarter turns in the plane of the last two axes, without loss; each gives a view of its own.
+    raw: whether pixels stay in [0, 1] when the set is normalised.
+    """
+
+    size: int | tuple[int, ...]
+    geometry: Geometry
+    colour: tuple[Colour, ...] = ()
+    turns: tuple[int, ...] = (0,)
+    raw: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def sample(self, n: int, generator: torch.Generator, extent: Tensor) -> Draw:
+        """All parameters for `n` images, on the device of `extent`."""
+        placement = self.geometry.sample(n, generator, extent)
+        drawn = [to_device(colour.sample(n, generator), extent.device) for colour in self.colour]
+        return Draw(placement, drawn)
+
+    def apply(self, pixels: Tensor, extent: Tensor, draw: Draw) -> Tensor:
+        """The view `(n, C, *size)` of `pixels` in [0, 1]; quarter turns come later."""
+        read = read_box if self.geometry.upright else read_affine
+        x = read(pixels, extent, draw.placement, self.shape(extent.shape[1]))
+        for colour, parameters in zip(self.colour, draw.colour, strict=True):
+            x = colour.apply(x, parameters)
+        if self.mean is not None and self.std is not None:
+            x = adjust.normalise(x, self.mean, self.std)
+        return x
+
+    def shape(self, dims: int) -> tuple[int, ...]:
+        """The view's size along each of `dims` axes."""
+        return (self.size,) * dims if isinstance(self.size, int) else tuple(self.size)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The parameters of one view of `n` images."""
+
+    placement: Placement
+    colour: list[Parameters]
+
+    def __getitem__(self, part: slice) -> Draw:
+        return Draw(self.placement[part], [rows(parameters, part) for parameters in self.colour])
+
+
+@dataclass(frozen=True)
+class ViewSet:
+    """Views of the same images: `view_set(canvases, generator)` makes a `Batch`.
+
+    views: how each view is made. masks: by name, which patches are visible.
+    `a + b` has the views and masks of both.
+    """
+
+    views: tuple[View, ...]
+    masks: Mapping[str, RandomPatches] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> list[int | tuple[int, ...]]:
+        """The size of each view of the batch."""
+        return [view.size for view in self.views for _ in view.turns]
+
+    def normalised(self, mean: tuple[float, ...], std: tuple[float, ...]) -> ViewSet:
+        """The same views with `mean` and `std` of each channel taken out, except raw ones."""
+        mean, std = tuple(float(m) for m in mean), tuple(float(s) for s in std)
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError(f"mean {mean} and std {std} must have one value for each channel, and std be above 0")
+        views = (view if view.raw else replace(view, mean=mean, std=std) for view in self.views)
+        return replace(self, views=tuple(views))
+
+    def __add__(self, other: ViewSet) -> ViewSet:
+        return ViewSet((*self.views, *other.views), {**self.masks, **other.masks})
+
+    def __call__(self, canvases: list[Canvas], generator: torch.Generator) -> Batch:
+        """Views of all images of `canvases`, in their order, float32 on their device.
+
+        Parameters are drawn on the generator's device and moved; give a CPU generator, since
+        the host reads a few of them.
+        """
+        first = canvases[0]
+        extent = torch.cat([canvas.extent for canvas in canvases])
+        n, channels, dims = len(extent), first.pixels.shape[1], extent.shape[1]
+        draws = [view.sample(n, generator, extent) for view in self.views]
+        masks = {name: mask.sample(n, generator).to(extent.device) for name, mask in self.masks.items()}
+        made = [torch.empty((n, channels, *view.shape(dims)), device=extent.device) for view in self.views]
+        start = 0
+        for canvas in canvases:
+            for chunk in canvas.chunks(self._chunk_rows(canvas)):
+                part = slice(start, start + len(chunk))
+                pixels = unit_range(chunk)
+                for view, draw, out in zip(self.views, draws, made, strict=True):
+                    out[part] = view.apply(pixels, chunk.extent, draw[part])
+                start = part.stop
+        views = [
+            torch.rot90(out, turn, (-2, -1)).contiguous() if turn else out
+            for view, out in zip(self.views, made, strict=True)
+            for turn in view.turns
+        ]
+        index = torch.cat([canvas.index for canvas in canvases])
+        metadata = {name: torch.cat([canvas.metadata[name] for canvas in canvases]) for name in first.metadata}
+        return Batch(views, index, metadata, masks)
+
+    def _chunk_rows(self, canvas: Canvas) -> int:
+        dims = len(canvas.spatial)
+        largest = max(math.prod(canvas.spatial), *(math.prod(view.shape(dims)) for view in self.views))
+        budget = CACHE_BYTES.get(canvas.pixels.device.type, CACHE_BYTES["cuda"])
+        return max(1, budget // (4 * largest * canvas.pixels.shape[1]))
+
+
+def unit_range(canvas: Canvas) -> Tensor:
+    """The canvas's pixels as float32 with `value_range` mapped to [0, 1]."""
+    low, high = canvas.value_range
+    pixels = canvas.pixels.to(torch.float32)
+    if canvas.pixels.is_floating_point() and not canvas.uniform:
+        pixels = torch.where(inside_extent(canvas.extent, canvas.spatial), pixels, low)  # padding may be NaN
+    return (pixels - low) * (1 / (high - low)) if (low, high) != (0.0, 1.0) else pixels
+
+
+def two_views(size: int | tuple[int, ...], augmentation: Augmentation | None = None) -> ViewSet:
+    """Two random views of each image."""
+    augmentation = augmentation or Augmentation()
+    return ViewSet(tuple(random_view(size, augmentation.of_view(i)) for i in range(2)))
+
+
+def multi_crop(size: int, augmentation: Augmentation | None = None) -> ViewSet:
+    """Global crops at `size`, then local crops at `augmentation.local_size`.
+
+    Caron et al.: SwAV (NeurIPS 2020), section 3.3. A pair of probabilities is counted over all
+    crops: the first global crop, then the rest.
+    """
+    augmentation = augmentation or Augmentation()
+    local = augmentation.local_size or max(4, 4 * round(size * 96 / 224 / 4))
+    several, many = augmentation.crops
+    wide = replace(augmentation, scale=augmentation.global_scale)
+    narrow = replace(augmentation, scale=augmentation.local_scale)
+    views = [random_view(size, wide.of_view(i)) for i in range(several)]
+    views += [random_view(local, narrow.of_view(several + i)) for i in range(many)]
+    return ViewSet(tuple(views))
+
+
+def original(size: int | tuple[int, ...], *, raw: bool = False) -> ViewSet:
+    """The image as evaluation sees it: resized undistorted until its short side fits, centre crop."""
+    aspect = None if isinstance(size, int) else tuple(float(side) for side in size)
+    return ViewSet((View(size, Geometry(CentreCrop(aspect)), raw=raw),))
+
+
+def rotations(size: int, augmentation: Augmentation | None = None) -> ViewSet:
+    """One random view turned by 0, 90, 180 and 270 degrees, as four views.
+
+    Gidaris, Singh, Komodakis: RotNet (ICLR 2018). Turning comes last: a flip after the turn
+    would make 90 and 270 degrees the same class for data that a mirror leaves alike.
+    """
+    view = random_view(size, (augmentation or Augmentation()).of_view(0))
+    return ViewSet((replace(view, turns=(0, 1, 2, 3)),))
+
+
+def random_view(size: int | tuple[int, ...], augmentation: Augmentation) -> View:
+    """One random view by the settings of one view."""
+    crop: Crop = RandomResizedCrop(augmentation.scale, augmentation.ratio)
+    steps: list[Step] = []
+    if augmentation.rotate or augmentation.shift:
+        steps.append(Affine(augmentation.rotate, augmentation.shift))
+    if augmentation.flip:
+        steps.append(Flip(_one(augmentation.flip)))
+    return View(size, Geometry(crop, tuple(steps)), tuple(_colours(augmentation)))
+
+
+def _colours(augmentation: Augmentation) -> list[Colour]:
+    chain: list[tuple[float, Colour]] = [
+        (_one(augmentation.jitter_p), ColourJitter(*augmentation.jitter, p=_one(augmentation.jitter_p))),
+        (_one(augmentation.grayscale), Grayscale(_one(augmentation.grayscale))),
+        (_one(augmentation.blur), GaussianBlur(_one(augmentation.blur), augmentation.blur_sigma)),
+        (_one(augmentation.solarize), Solarize(_one(augmentation.solarize), augmentation.solarize_threshold)),
+        (_one(augmentation.noise), Noise(_one(augmentation.noise), augmentation.noise_sigma)),
+        (_one(augmentation.cutout), Cutout(_one(augmentation.cutout), augmentation.cutout_scale)),
+    ]
+    return [colour for p, colour in chain if p > 0]
+
+
+def _one(probability: float | tuple[float, float]) -> float:
+    assert not isinstance(probability, tuple), "settings of one view have one value for each probability"
+    return probability
