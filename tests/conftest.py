@@ -39,7 +39,9 @@ class RealData:
         folder.mkdir(exist_ok=True)
         with open(folder / ".lock", "w") as lock:  # several test processes, one unpacking
             fcntl.flock(lock, fcntl.LOCK_EX)
-            subprocess.run(["bash", str(script), str(folder)], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+            subprocess.run(
+                ["bash", str(script), str(folder)], check=True, stdin=subprocess.DEVNULL, capture_output=True
+            )
         return folder
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 
 from selfsight import arguments
+from selfsight.signatures import nearest, readable
 
 PROGRAM = "selfsight"
 CHATTER = {
@@ -56,7 +57,7 @@ def run(argv: list[str]) -> int:
         settings = arguments.parse(verb, rest, f"{PROGRAM} {command}")
         verb(**settings)
     else:
-        raise ValueError(f"unknown command {command!r}{arguments.nearest(command, CHATTER)}")
+        raise ValueError(f"unknown command {command!r}{nearest(command, CHATTER)}")
     return 0
 
 
@@ -89,5 +90,5 @@ def overview() -> str:
 
 def explain(error: Exception, code: int) -> str:
     """An error in one line; one that nobody foresaw says how to see more."""
-    message = arguments.readable(error)
+    message = readable(error)
     return message if code == 2 else f"{type(error).__name__}: {message} (--debug shows the traceback)"
