@@ -10,7 +10,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import timm
@@ -80,24 +80,25 @@ class EncoderSpec:
         missing = sorted(known - values.keys())
         if missing:
             raise ValueError(f"this does not describe an encoder: it lacks {', '.join(missing)}")
-        plain = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known}
-        return cls(**plain)
+        own: dict[str, Any] = {name: values[name] for name in known}
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in own.items()})
 
 
 class Encoder(nn.Module):
     """A timm model without its classifier: `encoder(x)` answers pooled features `(B, width)`.
 
     model: the timm model, or a user's module that answers `(B, D)`.
-    width: length of the pooled features.
+    takes_keep: whether it is a ViT, which can look at some patches only.
     """
+
+    model: Any
 
     def __init__(self, model: nn.Module, spec: EncoderSpec):
         super().__init__()
         self.model = model
         self.spec = spec
-        self.width = spec.width
         self.takes_keep = isinstance(model, VisionTransformer | Eva)
-        if self.takes_keep:
+        if isinstance(model, VisionTransformer | Eva) and not isinstance(model.patch_drop, VisiblePatches):
             self.model.patch_drop = VisiblePatches(
                 model.patch_drop, prefix=model.num_prefix_tokens, with_indices=isinstance(model, Eva)
             )
@@ -132,6 +133,11 @@ class Encoder(nn.Module):
     def dense(self, x: Tensor) -> Tensor:
         """Map `(B, D, h, w)` of the last layer; `D` differs from `width` where a head widens."""
         return self.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)[-1]
+
+    @property
+    def width(self) -> int:
+        """Length of the pooled features."""
+        return self.spec.width
 
     @property
     def prefix(self) -> int:
@@ -171,14 +177,14 @@ def build_encoder(
     """
     options = plain_options(options)
     timm_name, arguments = timm_call(name, image_size, channels, options)
-    model = _create(timm_name, arguments, pretrained)
+    model = create_timm(timm_name, arguments, pretrained=pretrained)
     _check_patches(model, name, sizes(image_size))
     stem = _choose_stem(model, name, stem, max(sizes(image_size)))
     if stem == "small":
         small_stem(model, channels)
     if pretrained:
-        fresh = " except conv1, replaced by the small stem (stem='native' keeps it)" if stem == "small" else ""
-        log.info("weights of %s: loaded all%s", model.pretrained_cfg["hf_hub_id"] or timm_name, fresh)
+        fresh = ", except conv1: the small stem starts anew (stem='native' keeps timm's)" if stem == "small" else ""
+        log.info("loaded all weights of %s from %s%s", name, model.pretrained_cfg["architecture"], fresh)
     mean, std = _pretrained_statistics(model, channels) if pretrained else ((0.0,) * channels, (1.0,) * channels)
     width = int(model.head_hidden_size)
     return Encoder(model, EncoderSpec(name, options, channels, image_size, stem, width, mean, std))
@@ -194,14 +200,19 @@ def as_encoder(module: nn.Module, *, image_size: int | tuple[int, ...], channels
     if isinstance(module, Encoder):
         return module
     dims = 2 if isinstance(image_size, int) else len(image_size)
-    plain = EncoderSpec("custom", {}, channels, image_size, "native", 0, (0.0,) * channels, (1.0,) * channels, dims=dims)
+    zeros, ones = (0.0,) * channels, (1.0,) * channels
+    encoder = Encoder(module, EncoderSpec("custom", {}, channels, image_size, "native", 0, zeros, ones, dims=dims))
+    modes = [(part, part.training) for part in module.modules()]
     first = next(module.parameters(), torch.zeros(()))
-    was_training = module.training
-    features = Encoder(module, plain).eval()(first.new_zeros(2, channels, *plain.size))
-    module.train(was_training)
+    features = encoder.eval()(first.new_zeros(2, channels, *encoder.spec.size))
+    for part, training in modes:
+        part.training = training
     if features.ndim != 2:
-        raise ValueError(f"an encoder answers features (B, D), {type(module).__name__} answered {tuple(features.shape)}")
-    return Encoder(module, EncoderSpec(**{**asdict(plain), "width": features.shape[1]}))
+        answer = tuple(features.shape)
+        raise ValueError(f"an encoder answers features (B, D), {type(module).__name__} answered {answer}")
+    encoder.spec = replace(encoder.spec, width=features.shape[1])
+    encoder.training = module.training
+    return encoder
 
 
 def encoder_names(pattern: str = "*") -> list[str]:
@@ -254,18 +265,21 @@ def plain_options(options: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"encoder options are numbers, strings, lists or dictionaries: {error}") from error
 
 
-def _create(timm_name: str, arguments: dict[str, Any], pretrained: bool) -> nn.Module:
+def create_timm(timm_name: str, arguments: dict[str, Any], *, pretrained: bool = False) -> Any:
+    """timm's model; `ValueError` where timm objects to an option or has no fitting weights."""
     try:
         return timm.create_model(timm_name, pretrained=pretrained, **arguments)
     except TypeError as error:
-        fixed = re.search(r"multiple values for keyword argument '(\w+)'", str(error))
-        if fixed:
-            raise ValueError(f"encoder {timm_name!r} fixes {fixed[1]!r} itself: choose another of its family") from error
-        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        if unknown is None:
+        option = re.search(r"(unexpected|multiple values for) keyword argument '(\w+)'", str(error))
+        if option is None:
             raise
-        hint = nearest(unknown[1], sorted(_parameters(timm_name)))
-        raise ValueError(f"encoder {timm_name!r} has no option {unknown[1]!r}{hint}") from error
+        kind, key = option.groups()
+        hint = nearest(key, sorted(_parameters(timm_name))) if kind == "unexpected" else ": its name fixes the value"
+        raise ValueError(f"encoder {timm_name!r} has no option {key!r}{hint}") from error
+    except RuntimeError as error:
+        if not pretrained:
+            raise
+        raise ValueError(f"encoder {timm_name!r} has no pretrained weights for these options: {error}") from error
 
 
 def _parameters(timm_name: str) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,10 @@ def mlp(
     *dims: int,
     norm: bool = True,
     last_norm: bool = False,
-    last_affine: bool | str = True,
+    last_affine: bool | Literal["scale"] = True,
     bias: bool | None = None,
     last_bias: bool | None = None,
-    activation: Callable[[], nn.Module] = partial(nn.ReLU, inplace=True),
+    activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> nn.Sequential:
     """Linear layers `width -> dims[0] -> ... -> dims[-1]`, an activation between any two.
 
@@ -41,7 +41,7 @@ def mlp(
     return nn.Sequential(*layers)
 
 
-def _output_norm(width: int, affine: bool | str) -> nn.BatchNorm1d:
+def _output_norm(width: int, affine: bool | Literal["scale"]) -> nn.BatchNorm1d:
     norm = nn.BatchNorm1d(width, affine=bool(affine))
     if affine == "scale":
         norm.bias.requires_grad_(False)

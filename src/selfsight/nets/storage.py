@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from selfsight.nets.encoder import Encoder, EncoderSpec, build_encoder, timm_call
+from selfsight.nets.encoder import Encoder, EncoderSpec, build_encoder, create_timm, timm_call
 
 WEIGHTS = "encoder.safetensors"
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
@@ -57,7 +57,7 @@ def save_encoder(encoder: Encoder, path: str | Path, **more: Any) -> Path:
     file = Path(path)
     file = file if file.suffix == ".safetensors" else file / WEIGHTS
     file.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.model.state_dict().items()}
+    tensors = {name: _plain(value) for name, value in encoder.model.state_dict().items()}
     write_atomically(file, safetensors.torch.save(tensors))
     description = {**more, **encoder.spec.to_json()}
     write_atomically(file.with_suffix(".json"), json.dumps(description, indent=2).encode() + b"\n")
@@ -73,9 +73,10 @@ def load_encoder(path: str | Path) -> Encoder:
     spec = read_spec(file)
     if spec.custom:
         raise ValueError(f"{file} holds a custom module: build it yourself, then load_weights(encoder, {str(path)!r})")
-    encoder = build_encoder(
-        spec.name, image_size=spec.image_size, channels=spec.channels, stem=spec.stem, **spec.options
-    )
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced: leave the caller's generator alone
+        encoder = build_encoder(
+            spec.name, image_size=spec.image_size, channels=spec.channels, stem=spec.stem, **spec.options
+        )
     encoder.spec = spec
     report = _read_into(encoder, file)
     if not report.complete or encoder.width != spec.width:
@@ -166,12 +167,17 @@ def _read_into(encoder: Encoder, file: Path) -> WeightReport:
     )
 
 
+def _plain(tensor: Tensor) -> Tensor:
+    """A tensor that shares no memory and has no strides of its own, as safetensors wants it."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
 def _stem_lines(spec: EncoderSpec, name: str, arguments: dict[str, Any]) -> Iterable[str]:
     if spec.stem != "small":
         return
-    from selfsight.nets.encoder import _create
-
-    if isinstance(_create(name, arguments, pretrained=False).conv1, torch.nn.Sequential):
+    with torch.device("meta"):
+        deep = isinstance(create_timm(name, arguments).conv1, torch.nn.Sequential)
+    if deep:
         yield "model.conv1[0].stride = (1, 1)"
     else:
         yield f"model.conv1 = torch.nn.Conv2d({spec.channels}, 64, 3, padding=1, bias=False)"
