@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from selfsight.data.sources import Source
+from selfsight.data.sources import Source, subset
 
 
 def limited(source: Source, limit: int | None, seed: int = 0) -> Source:
@@ -15,29 +12,12 @@ def limited(source: Source, limit: int | None, seed: int = 0) -> Source:
 
     Labels keep their shares where there are labels. A smaller limit draws from the larger one's images.
     """
-    from selfsight.data.sources import subset
-
     if limit is None or limit >= len(source):
         return source
     if limit < 1:
-        raise ValueError(f"limit must be at least 1, got {limit}")
-    return subset(source, np.sort(stratified_order(labels_of(source), seed)[:limit]))
-
-
-def split_off(source: Source, share: float, seed: int = 0) -> tuple[Source, Source]:
-    """Two sources: the rest, and a seeded `share` of the images that keeps the shares of the labels."""
-    from selfsight.data.sources import subset
-
-    order = stratified_order(labels_of(source), seed)
-    count = max(1, round(share * len(source)))
-    return subset(source, np.sort(order[count:])), subset(source, np.sort(order[:count]))
-
-
-def labels_of(source: Source) -> np.ndarray:
-    """The class code of each image `(N,)`, -1 where it is missing or the source has no labels."""
-    if "label" not in source.metadata:
-        return np.full(len(source), -1)
-    return source.metadata["label"].to_numpy()
+        raise ValueError(f"limit must be at least 1, got {limit}: leave it out to take all images")
+    labels = np.zeros(len(source)) if source.labels is None else source.labels
+    return subset(source, np.sort(stratified_order(labels, seed)[:limit]))
 
 
 def stratified_order(labels: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -15,9 +15,9 @@ def as_features(features: Array, device: torch.device | None = None, dtype: torc
     """Features as a finite floating-point tensor `(N, D)`, on their own device unless one is given."""
     features = torch.as_tensor(features).detach().to(device=device, dtype=dtype)
     if features.ndim != 2:
-        raise ValueError(f"A probe takes features (N, D), got the shape {tuple(features.shape)}: pool or flatten them")
+        raise ValueError(f"a probe takes features (N, D), got the shape {tuple(features.shape)}: pool or flatten them")
     if not features.isfinite().all():
-        raise ValueError("The features hold NaN or infinity: the encoder has diverged, or its input was not finite")
+        raise ValueError("the features hold NaN or infinity: the encoder has diverged, or its input was not finite")
     return features
 
 
@@ -25,10 +25,10 @@ def as_classes(labels: Array, features: Tensor) -> tuple[Tensor, Tensor]:
     """The sorted classes `(C,)` and the position of each label among them `(N,)`."""
     labels = as_targets(labels, features)
     if labels.ndim != 1:
-        raise ValueError(f"A classifier takes one label an image, (N,), got the shape {tuple(labels.shape)}")
+        raise ValueError(f"a classifier takes one label an image, (N,), got the shape {tuple(labels.shape)}")
     classes, positions = labels.unique(return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"A probe needs images of at least two classes, got {classes.tolist()}: check the labels")
+        raise ValueError(f"a probe needs images of at least two classes, got {classes.tolist()}: check the labels")
     return classes, positions
 
 
@@ -36,7 +36,7 @@ def as_targets(targets: Array, features: Tensor) -> Tensor:
     """Labels or regression targets `(N, ...)` beside their features, on the same device."""
     targets = torch.as_tensor(targets).to(features.device)
     if len(targets) != len(features):
-        raise ValueError(f"Got {len(features)} rows of features and {len(targets)} labels: pass one label a row")
+        raise ValueError(f"got {len(features)} rows of features and {len(targets)} labels: pass one label a row")
     return targets
 
 
