@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from selfsight import diagnostics
-from selfsight.nets import Encoder
+from selfsight.nets import EMA, Encoder
 from selfsight.views import Augmentation, Batch, ViewSet, two_views
 
 
@@ -82,9 +83,14 @@ class Method(nn.Module):
         """The encoder that users get and monitors watch: the student's unless overridden."""
         return self.encoder
 
+    @property
+    def epoch(self) -> float:
+        """Epochs done so far, in fractions."""
+        return self.step * self.epochs / self.steps
+
     def progress(self, batch: Batch) -> Tensor:
         """A scalar that rises as the task is learned: here, how often the second view of an
-        image is the nearest, by cosine, to its first."""
+        image is the nearest, by cosine, to its first. Asked for without gradients."""
         first, second = (self.embed(view) for view in batch.views[:2])
         return diagnostics.view_matching_accuracy(first, second)
 
@@ -112,15 +118,47 @@ class Method(nn.Module):
     def after_step(self, step: int) -> None:
         """After each optimiser step; `step` counts from 1. Teachers move here."""
 
-    def check(self, batch: Batch, views: int) -> None:
+    def check(self, batch: Batch, views: int, *, or_more: bool = False) -> None:
         """Raise a `ValueError` that names the fix unless `batch` suits this method."""
         name = type(self).__name__
-        if len(batch.views) != views:
-            raise ValueError(f"{name} wants {views} views of each image, got {len(batch.views)}: use {name}.views(size)")
+        if len(batch.views) < views or (len(batch.views) > views and not or_more):
+            raise ValueError(
+                f"{name} wants {views}{' or more' * or_more} views of each image, got {len(batch.views)}: "
+                f"make them with its own `views(size, augmentation)`"
+            )
         if len(batch) < self.smallest_batch:
-            raise ValueError(f"{name} compares images of a batch and wants at least {self.smallest_batch}, got {len(batch)}: raise batch_size")
+            raise ValueError(
+                f"{name} compares the images of a batch, wants at least {self.smallest_batch} and got {len(batch)}: "
+                f"raise batch_size"
+            )
         if self.needs_label and "label" not in batch.metadata:
-            raise ValueError(f"{name} learns from labels and the data has none: use class sub-folders, or name the column with label=")
+            raise ValueError(
+                f"{name} learns from labels and the data has none: "
+                f"use a sub-folder for each class, or name the column with label="
+            )
+
+
+def together(function: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> list[Tensor]:
+    """`function` of each view `(B, ...)`, with one call, and so one batch of batch-norm
+    statistics, for each run of views of the same size."""
+    outputs: list[Tensor] = []
+    for _, same_size in groupby(views, key=lambda view: view.shape[1:]):
+        run = list(same_size)
+        outputs += function(torch.cat(run)).chunk(len(run))
+    return outputs
+
+
+def still_teacher(student: nn.Module) -> EMA:
+    """A teacher that starts as `student`: no gradients, no dropout or drop path in any mode, and
+    batch norm with statistics of its own, since only parameters are averaged."""
+    teacher = EMA(student)
+    for module in teacher.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for rate in ("drop_prob", "drop_rate"):
+            if isinstance(getattr(module, rate, None), float):
+                setattr(module, rate, 0.0)
+    return teacher
 
 
 def split_by_decay(module: nn.Module, **options: Any) -> list[dict[str, Any]]:
@@ -132,6 +170,11 @@ def split_by_decay(module: nn.Module, **options: Any) -> list[dict[str, Any]]:
         {"params": weights, **options},
         {"params": others, "weight_decay": 0.0, "adapt": False, **options},
     ]
+
+
+def all_decayed(module: nn.Module, **options: Any) -> list[dict[str, Any]]:
+    """One parameter group: weight decay, and LARS, on biases and norms, too."""
+    return [{"params": [parameter for parameter in module.parameters() if parameter.requires_grad], **options}]
 
 
 def weighted_sum(terms: dict[str, Tensor], weights: dict[str, float]) -> dict[str, Tensor]:

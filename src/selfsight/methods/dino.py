@@ -1,0 +1,129 @@
+"""DINO."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from selfsight import distributed, losses
+from selfsight.methods.base import Method, Optimisation, still_teacher, together
+from selfsight.nets import DINOHead, Encoder, cosine_momentum
+from selfsight.views import Augmentation, Batch, ViewSet, multi_crop
+
+
+class DINO(Method):
+    """Match a moving teacher's sharpened, centred scores of large crops from all other crops.
+
+    Caron, Touvron, Misra, Jegou, Mairal, Bojanowski, Joulin: Emerging Properties in
+    Self-Supervised Vision Transformers (ICCV 2021), eq. 1-4 and algorithm 1.
+
+    out, hidden, bottleneck: widths of the head. norm_last_layer: hold its last rows at length one.
+    batch_norm: in the head, for convolutional encoders.
+    temperature: of the student's softmax.
+    teacher_temperature: rises linearly from the first to the second number in `warmup_epochs` epochs.
+    centre_momentum: of the mean of the teacher's scores.
+    momentum: the teacher's at the start; it grows to 1 along half a cosine. .9995 suits 256 images.
+    freeze_epochs: how long the head's last layer keeps still.
+    local_blur: probability, for the small crops, which are never solarised.
+
+    The exported encoder is the teacher's, as in the paper. Centre and freezing follow micro-batches
+    and steps; drop path acts in the student only. For a ResNet the paper takes SGD at .03 and no
+    rising weight decay.
+    """
+
+    optimisation = Optimisation(
+        optimizer="adamw", lr=5e-4, weight_decay=0.04, final_weight_decay=0.4, final_lr=2e-3, clip=3.0, clip_each=True
+    )
+    augmentation = Augmentation(
+        jitter=(0.4, 0.4, 0.2, 0.1),
+        jitter_p=0.8,
+        grayscale=0.2,
+        blur=(1.0, 0.1),
+        solarize=(0.0, 0.2),
+        crops=(2, 8),
+        global_scale=(0.4, 1.0),
+        local_scale=(0.05, 0.4),
+    )
+    taught = 2
+    centre: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        out: int = 65536,
+        hidden: int = 2048,
+        bottleneck: int = 256,
+        norm_last_layer: bool = True,
+        batch_norm: bool = False,
+        temperature: float = 0.1,
+        teacher_temperature: tuple[float, float] = (0.04, 0.07),
+        warmup_epochs: float = 30,
+        centre_momentum: float = 0.9,
+        momentum: float = 0.996,
+        freeze_epochs: float = 1,
+        local_blur: float = 0.5,
+    ):
+        super().__init__(encoder)
+        self.head = DINOHead(
+            encoder.width,
+            out,
+            hidden=hidden,
+            bottleneck=bottleneck,
+            norm_last_layer=norm_last_layer,
+            batch_norm=batch_norm,
+        )
+        self.teacher = still_teacher(nn.Sequential(self.encoder, self.head))
+        self.register_buffer("centre", torch.zeros(out))
+        self.temperature, self.teacher_temperature, self.warmup_epochs = temperature, teacher_temperature, warmup_epochs
+        self.centre_momentum, self.momentum, self.freeze_epochs = centre_momentum, momentum, freeze_epochs
+        self.local_blur = local_blur
+        self.mean_score: Tensor | None = None
+
+    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+        """Large crops, of which the teacher sees two, and small ones."""
+        large = augmentation.crops[0]
+        small = replace(augmentation, blur=self.local_blur, solarize=0.0)
+        return ViewSet(multi_crop(size, augmentation).views[:large] + multi_crop(size, small).views[large:])
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Loss of two large views and any number of others."""
+        self.check(batch, views=self.taught, or_more=True)
+        taught = together(self.teacher, batch.views[: self.taught])
+        student = together(self.head, together(self.encoder, batch.views))
+        loss = losses.dino(student, taught, self.centre, self.temperature, self.sharpness)
+        self.mean_score = torch.cat(taught).float().mean(0)
+        return {"loss": loss}
+
+    def embed(self, view: Tensor) -> Tensor:
+        """The bottleneck of the teacher's head, before normalisation."""
+        encoder, head = self.teacher.module
+        return head.mlp(encoder(view))
+
+    @property
+    def exported(self) -> Encoder:
+        """The teacher's encoder."""
+        return self.teacher.module[0]
+
+    @property
+    def sharpness(self) -> float:
+        """The teacher's temperature at this step."""
+        first, last = self.teacher_temperature
+        return first + (last - first) * min(self.epoch / self.warmup_epochs, 1.0)
+
+    @torch.no_grad()
+    def after_backward(self) -> None:
+        """Hold the last layer still at first; move the centre, after its use."""
+        if self.epoch < self.freeze_epochs:
+            for parameter in self.head.last.parameters():
+                parameter.grad = None
+        assert self.mean_score is not None, "after_backward follows forward"
+        self.centre.lerp_(distributed.reduce_mean(self.mean_score), 1 - self.centre_momentum)
+        self.mean_score = None
+
+    def after_step(self, step: int) -> None:
+        """Move the teacher towards the student, after its step."""
+        student = nn.Sequential(self.encoder, self.head)
+        self.teacher.update(student, cosine_momentum(step, self.steps, self.momentum))

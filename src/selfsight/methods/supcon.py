@@ -1,0 +1,45 @@
+"""Supervised contrastive learning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from selfsight import losses
+from selfsight.methods.base import Method, Optimisation, together
+from selfsight.nets import Encoder, mlp
+from selfsight.views import Augmentation, Batch
+
+
+class SupCon(Method):
+    """Contrast all views of a class with those of the other classes; needs labels.
+
+    Khosla, Teterwak, Wang, Sarna, Tian, Isola, Maschinot, Liu, Krishnan: Supervised Contrastive
+    Learning (NeurIPS 2020), eq. 2, the loss with the sum outside the logarithm.
+
+    projector: widths of the head's layers; no batch norm.
+    temperature: of the softmax.
+
+    An image without a label (-1) has only its own other view as a positive, as in SimCLR. The factor
+    temperature / 0.07 of the authors' code is left out: it only scales the loss.
+    """
+
+    needs_label = True
+    optimisation = Optimisation(optimizer="sgd", lr=0.125, weight_decay=1e-4, final_lr=1e-3)
+    augmentation = Augmentation(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_p=0.8, grayscale=0.2, blur=0.0)
+
+    def __init__(self, encoder: Encoder, *, projector: Sequence[int] = (2048, 128), temperature: float = 0.1):
+        super().__init__(encoder)
+        self.projector = mlp(encoder.width, *projector, norm=False)
+        self.temperature = temperature
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Loss of two views and the label of each image."""
+        self.check(batch, views=2)
+        z = together(self.embed, batch.views)
+        return {"loss": losses.supcon(z, batch.metadata["label"], self.temperature)}
+
+    def embed(self, view: Tensor) -> Tensor:
+        """Projections `z`."""
+        return self.projector(self.encoder(view))
