@@ -17,6 +17,7 @@ from selfsight.signatures import (
     BUNDLES,
     as_typed,
     build_parser,
+    describe_parameters,
     is_flag,
     is_sequence,
     nearest,
@@ -40,7 +41,7 @@ def parse(verb: Callable, argv: list[str], prog: str) -> Settings:
     parser = build_parser(verb, prog)
     if "--help" in switches:
         parser.print_help()
-        describe_bundles(settings, prog)
+        describe_bundles(settings, verb)
         raise SystemExit(0)
     check_bundles(settings)
     required = [name for name, parameter in parameters(verb).items() if parameter.default is parameter.empty]
@@ -170,16 +171,16 @@ def check_bundles(settings: Settings) -> None:
             settings[bundle] = typed_options(bundle_target(head, settings), settings[bundle], head)
 
 
-def describe_bundles(settings: Settings, prog: str) -> None:
-    """Print the options of the method and encoder that are named on the command line beside `--help`."""
-    if "method" in settings:
-        from jsonargparse import ArgumentParser
-
-        parser = ArgumentParser(prog=prog, usage="", add_help=False)
-        target = bundle_target("method", settings)
-        shell = as_typed(target, skip=["encoder"])
-        parser.add_function_arguments(shell, "method", fail_untyped=False)
-        print(parser.format_help().partition("\n\n")[2])
+def describe_bundles(settings: Settings, verb: Callable) -> None:
+    """Print the options of the method that is named beside `--help`, and those of views."""
+    heads = [head for head in ("method", "views") if head in settings or f"{head}_options" in settings]
+    for head in heads if "method" in parameters(verb) else []:
+        target = bundle_target(head, settings)
+        described = describe_parameters(target)
+        print(f"\n{target.__name__}, options of {head}:")
+        for name, item in parameters(target).items():
+            if name != "encoder" and item.kind is not item.VAR_KEYWORD:
+                print(f"  --{head}.{name} (default: {item.default})\n        {described.get(name, '')}")
 
 
 def bundle_target(head: str, settings: Settings) -> type:

@@ -9,18 +9,23 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_origin
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 BUNDLES = {"method": "method_options", "encoder": "encoder_options", "views": "view_options"}
 """Heads of dotted options, and the keyword that gathers them."""
+
+SCALARS = [bool, int, float, str, Path, Any]
+CONTAINERS = [Literal, Sequence, Mapping, tuple, list, dict, Union, UnionType]
 
 
 def build_parser(verb: Callable, prog: str) -> ArgumentParser:
@@ -43,8 +48,9 @@ def as_typed(target: Callable, skip: Sequence[str] = ()) -> Callable:
     def shell(**settings):
         return target(**settings)
 
+    namespace = vars(sys.modules[target.__module__])
     known = [
-        item.replace(annotation=typeable(item.annotation))
+        item.replace(annotation=typeable(item.annotation, namespace))
         for item in parameters(target).values()
         if item.name not in skip and item.kind is not item.VAR_KEYWORD
     ]
@@ -71,18 +77,29 @@ def describe_parameters(target: Callable) -> dict[str, str]:
     return described
 
 
-def typeable(annotation: Any) -> Any:
-    """The alternatives of an annotation that need no import of ours, or `str` where none is left."""
+def typeable(annotation: Any, namespace: Mapping[str, Any] | None = None) -> Any:
+    """The alternatives of an annotation that can be typed on a shell, or `str` where none is left.
+
+    namespace: the globals of the annotation's module; what it imports for type checking alone is not
+        there, so that reading a signature imports nothing.
+    """
     if not isinstance(annotation, str):
         return annotation
-    names = {"Any": Any, "Literal": Literal, "Sequence": Sequence, "Mapping": Mapping, "Path": Path}
+    names = {
+        **(namespace or {}),
+        "Path": Path,
+        "Any": Any,
+        "Literal": Literal,
+        "Sequence": Sequence,
+        "Mapping": Mapping,
+    }
     kept = []
     for part in alternatives(ast.parse(annotation, mode="eval").body):
         try:
             kept.append(eval(part, names))
         except NameError:
-            continue  # a type of torch or ours: for Python only
-    chosen = [kind for kind in kept if kind is not None] or [str]
+            continue
+    chosen = [kind for kind in kept if kind in SCALARS or get_origin(kind) in CONTAINERS] or [str]
     return reduce(or_, [*chosen, None] if None in kept else chosen)
 
 
@@ -159,6 +176,8 @@ def readable(error: Exception, prefix: str = "") -> str:
     if found is None:
         return message
     key, rest = found.groups()
+    rest = re.sub(r"Does not validate .*?Errors: - (.*) Given value type: \w+ Given value: ", r"\1. Got value: ", rest)
+    rest = rest.replace(" - Expected", " or expected")
     choices = re.search(r"Literal\[(.*?)\].*Got value: (\S+)", rest)
     if choices:
         names, value = re.findall(r"'([^']*)'", choices[1]), choices[2]
