@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsight.data.canvas import Canvas
-from selfsight.views import ViewSet
+from selfsight.data import Canvas, Source, open_lane
+from selfsight.nets import EncoderSpec
+from selfsight.views import ViewSet, original
 
 PIXEL_SIDE = 32
 
@@ -54,3 +55,52 @@ def pixels(view: Tensor) -> Tensor:
     sides = [min(side, PIXEL_SIDE) for side in view.shape[2:]]
     pool = F.adaptive_avg_pool2d if len(sides) == 2 else F.adaptive_avg_pool3d
     return pool(view, sides).flatten(1)
+
+
+class Reader:
+    """Reads a source as an encoder wants it: its size, its normalisation, un-augmented.
+
+    `reader(functions, source)` answers features by name and the index of each row.
+    """
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        image_size: int | None = None,
+        *,
+        batch_size: int = 256,
+        workers: int | None = None,
+        device: str | torch.device = "auto",
+        precision: str = "32",
+    ):
+        self.size = image_size or spec.image_size
+        self.view_set = original(self.size).normalised(spec.mean, spec.std)
+        self.batch_size = batch_size
+        self.workers = workers
+        self.device = find_device(device)
+        self.precision = precision
+
+    def __call__(
+        self, functions: Mapping[str, Callable[[Tensor], Tensor]], source: Source
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        for function in functions.values():
+            if isinstance(function, nn.Module):
+                function.to(self.device)
+        side = self.size if isinstance(self.size, int) else max(self.size)
+        lane = open_lane(
+            source, batch_size=self.batch_size, size=side, shuffle=False, drop_last=False, workers=self.workers
+        )
+        return extract_features(functions, lane, self.view_set, self.device, precision=self.precision)
+
+
+def find_device(name: str | torch.device) -> torch.device:
+    """The device of a name; "auto" is the first GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {name!r} was asked for and is not there: use device='cpu' or 'auto'")
+    return device

@@ -1,0 +1,165 @@
+"""Does each method learn? CIFAR-10, 10,000 images, a slim encoder, few epochs; kNN on the test images.
+
+    python benchmarks/learning.py --data cifar10 --methods simclr,vicreg --seeds 0,1,2
+
+DATA holds `train/CLASS/*` and `test/CLASS/*`. 10,000 training images are drawn once (seed 0); every
+run trains on them without labels, and they are the bank of the kNN classifier (k 20, T .07) that is
+tested on the test images. Results are kept in a JSON file beside the table. What is there is skipped,
+and a run that was killed goes on where it stood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from settings import EXCEPTIONS, SHARED, settings
+
+import selfsight
+
+IMAGES = 10_000
+MARGIN = 0.05
+Result = dict[str, Any]
+
+
+def main() -> None:
+    """Run what is missing and write the table after each run."""
+    options = parse()
+    images = draw_images(options.data, options.runs)
+    results = read(options.out.with_suffix(".json"))
+    for seed in options.seeds:
+        for method in options.methods:
+            key = {"method": method, "seed": seed, "epochs": options.epochs}
+            if any(key.items() <= result.items() for result in results):
+                print(f"{method}, seed {seed}, {options.epochs} epochs: done before")
+                continue
+            results.append(measure(images, options.runs, **key, protocols=options.protocols))
+            write(results, options.out)
+    write(results, options.out)
+    print(options.out.read_text())
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 as train/CLASS/* and test/CLASS/*")
+    parser.add_argument("--methods", type=comma(str), default=list(EXCEPTIONS), help="all by default")
+    parser.add_argument("--seeds", type=comma(int), default=[0])
+    parser.add_argument("--epochs", type=int, default=SHARED["epochs"])
+    parser.add_argument("--protocols", default="knn", help="knn,ridge,linear or some of them")
+    parser.add_argument("--runs", type=Path, default=Path("runs/learning"), help="where runs are kept")
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/learning.md"))
+    return parser.parse_args()
+
+
+def comma(kind):
+    """What reads a comma-separated list."""
+    return lambda text: [kind(item) for item in text.split(",")]
+
+
+def draw_images(data: Path, runs: Path) -> Path:
+    """A folder with links to the drawn training images and to all test images."""
+    from selfsight.data import open_source
+    from selfsight.data.subsets import limited
+
+    folder = runs / f"images-{IMAGES}"
+    if not (folder / "test").exists():
+        source = limited(open_source(data, split="train"), IMAGES, seed=0)
+        for path in source.metadata["path"]:
+            found = data / "train" / Path(path).parent.name / Path(path).name
+            link = folder / "train" / found.parent.name / found.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink():
+                link.symlink_to(found.resolve())
+        (folder / "test").symlink_to((data / "test").resolve())
+    return folder
+
+
+def measure(images: Path, runs: Path, method: str, seed: int, epochs: int, protocols: str) -> Result:
+    """Train and judge one encoder."""
+    name = f"{method}-{epochs}-{seed}"
+    start = time.perf_counter()
+    chosen = settings(method, epochs=epochs)
+    chosen.pop("limit")  # the folder holds the drawn images alone
+    run = selfsight.pretrain(images, **chosen, seed=seed, out=runs / name, resume=(runs / name).exists())
+    trained = time.perf_counter() - start
+    records = selfsight.evaluate(run.path, images, protocols=protocols, seed=seed)
+    scores: Result = {}
+    for record in records:
+        scores.setdefault(record["protocol"], {})[record["encoder"]] = round(record["top1"], 4)
+    return {
+        "method": method,
+        "seed": seed,
+        "epochs": epochs,
+        "encoder": chosen["encoder"],
+        **scores,
+        "seconds": round(run.summary.get("seconds", trained)),
+        "hardware": run.summary.get("hardware"),
+    }
+
+
+def passes(scores: dict[str, float]) -> str:
+    """How a score stands to the random encoder and to raw pixels."""
+    over_random = scores["trained"] - scores["random"] >= MARGIN
+    over_pixels = scores["trained"] > scores["pixels"]
+    return "yes" if over_random and over_pixels else "over random" if over_random else "no"
+
+
+def read(path: Path) -> list[Result]:
+    """Results so far."""
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def write(results: list[Result], out: Path) -> None:
+    """The results as JSON and as a table, each replaced as a whole."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    results = sorted(results, key=lambda result: (result["epochs"], result["method"], result["seed"]))
+    for path, text in ((out.with_suffix(".json"), json.dumps(results, indent=1) + "\n"), (out, table(results))):
+        beside = path.with_name(f".{path.name}")
+        beside.write_text(text)
+        os.replace(beside, path)
+
+
+def table(results: list[Result]) -> str:
+    """The results as Markdown."""
+    protocols = [name for name in ("knn", "ridge", "linear") if any(name in result for result in results)]
+    heads = ["method", "encoder", "epochs", "seed", *protocols, "random", "pixels", "chance", "learns", "minutes"]
+    rows = []
+    for result in results:
+        knn = result[protocols[0]]
+        rows.append(
+            [result["method"], result["encoder"], result["epochs"], result["seed"]]
+            + [f"{result[name]['trained']:.3f}" if name in result else "" for name in protocols]
+            + [f"{knn[name]:.3f}" for name in ("random", "pixels", "chance")]
+            + [passes(knn), f"{result['seconds'] / 60:.1f}"]
+        )
+    hardware = sorted({json.dumps(result["hardware"]) for result in results})
+    return "\n".join(
+        [
+            "# Learning benchmark",
+            "",
+            f"CIFAR-10 (JPEG), {IMAGES:,} training images drawn by seed 0 and used without labels, batch "
+            f"{SHARED['batch_size']}. Top-1 on the 10,000 test images with those {IMAGES:,} as the bank: kNN by cosine, "
+            "k 20, weights exp(cosine / .07).",
+            "",
+            "`random` is the same encoder untrained, `pixels` the normalised 32 px images, `chance` the commonest class; "
+            f"these three are for {protocols[0] if protocols else 'knn'}. A method `learns` when it is at least "
+            f"{MARGIN:.0%} over random and over pixels. Settings are in `benchmarks/settings.py`, none tuned on the test "
+            "images; the score is the last epoch's.",
+            "",
+            "| " + " | ".join(heads) + " |",
+            "|" + "---|" * len(heads),
+            *("| " + " | ".join(map(str, row)) + " |" for row in rows),
+            "",
+            *(f"Hardware: {text}" for text in hardware),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

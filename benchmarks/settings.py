@@ -1,0 +1,73 @@
+"""The short schedule of the learning benchmark: one setting for all methods, and the exceptions.
+
+The papers' defaults are for hundreds of epochs and wide nets. These are for 10,000 images, 10 epochs
+and a slim encoder. They were chosen before any result on the test images was seen.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+Settings = dict[str, Any]
+
+SHARED: Settings = {
+    "encoder": "resnet_slim",
+    "image_size": 32,
+    "epochs": 10,
+    "batch_size": 256,
+    "limit": 10_000,
+    "optimizer": "adamw",
+    "lr": 2e-3,
+    "weight_decay": 1e-4,
+    "final_weight_decay": None,
+    "warmup_epochs": 1,
+    # At 32 px a strong blur leaves nothing, and 10 epochs are too few to see through crops of 8 %.
+    "view_options": {"scale": (0.2, 1.0), "blur": 0.0},
+}
+
+# Two crops at 32 px and four at 16 px.
+CROPS = {"local_crops": 4, "local_size": 0.5, "local_scale": (0.05, 0.2)}
+
+EXCEPTIONS: dict[str, Settings] = {
+    "simclr": {"method_options": {"projector": [512, 128], "temperature": 0.2}},
+    "moco_v2": {"method_options": {"projector": [512, 128], "queue": 4096, "momentum": 0.99}},
+    "byol": {"method_options": {"projector": [1024, 256], "predictor": [1024, 256], "momentum": 0.99}},
+    "simsiam": {"method_options": {"projector": [1024, 1024, 1024], "predictor": [256, 1024]}},
+    "swav": {
+        "method_options": {"projector": [512, 128], "prototypes": 512, "queue": 3840, "queue_start": 2, **CROPS},
+        "view_options": {"scale": (0.2, 1.0)},
+    },
+    "dino": {
+        "method_options": {
+            "out": 4096,
+            "hidden": 1024,
+            "batch_norm": True,
+            "momentum": 0.99,
+            "warmup_epochs": 3,
+            **CROPS,
+        },
+        "view_options": {"solarize": 0.0},
+    },
+    "barlow_twins": {"method_options": {"projector": [1024, 1024, 1024]}, "view_options": {"solarize": 0.0}},
+    "vicreg": {"method_options": {"projector": [1024, 1024, 1024]}, "view_options": {"solarize": 0.0}},
+    "mv_mr": {"method_options": {"projector": [1024, 1024, 1024]}},
+    "supcon": {"method_options": {"projector": [512, 128]}},
+    "rotation": {},
+    # The paper's decoder is wider than this encoder, and its rate is for AdamW already.
+    "mae": {
+        "encoder": "vit_small_image",
+        "method_options": {"decoder_width": 128, "decoder_depth": 2, "decoder_heads": 4},
+        "weight_decay": 0.05,
+    },
+}
+
+
+def settings(method: str, **changes: Any) -> Settings:
+    """Keywords of `pretrain` for a method, with `changes` in place of its own."""
+    if method not in EXCEPTIONS:
+        raise ValueError(f"no setting for {method!r}: there are {', '.join(EXCEPTIONS)}")
+    chosen = deepcopy({"method": method, **SHARED})
+    for name, value in {**EXCEPTIONS[method], **changes}.items():
+        chosen[name] = {**chosen.get(name, {}), **value} if name in ("view_options", "method_options") else value
+    return chosen

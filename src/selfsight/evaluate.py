@@ -1,0 +1,141 @@
+"""Judge an encoder by what simple classifiers make of its features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from selfsight.data import Source
+    from selfsight.engine import Run
+    from selfsight.nets import Encoder
+    from selfsight.probes.features import Reader
+
+
+def evaluate(
+    model: str | Path | Encoder | Run,
+    data: str | Path | Any,
+    *,
+    protocols: Sequence[str] | str = ("knn", "linear"),
+    baselines: bool = True,
+    label: str = "label",
+    path_column: str = "path",
+    test_split: str | None = None,
+    limit: int | None = None,
+    image_size: int | None = None,
+    pretrained: bool = False,
+    k: int = 20,
+    temperature: float = 0.07,
+    batch_size: int = 256,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: Literal["32", "bf16"] = "32",
+    seed: int = 0,
+    out: str | Path | None = None,
+) -> list[dict[str, Any]]:
+    """Judge an encoder by kNN, ridge regression and a linear probe on its features.
+
+    Each result stands beside the same encoder untrained, the pixels (the normalised view, averaged
+    down to at most 32 a side) and the commonest class. Images without a label are left out. Answers
+    a list of records, prints them as a table and writes them as JSON.
+
+    model: a run folder, an `encoder.safetensors`, or any name of timm.
+    data: labelled images, anything that pretrain takes; their training part is learned from.
+    protocols: knn, ridge, linear, or several of them.
+    baselines: judge the untrained encoder and the pixels, too.
+    label: column of a table that holds the class.
+    path_column: column of a table that holds the paths of the images.
+    test_split: the part to test on; by default test, else val, else a held-out 20 %.
+    limit: learn from this many images only, drawn by the seed with the shares of the labels kept.
+    image_size: pixels a side; by default what the encoder was trained with.
+    pretrained: load timm's own weights, where `model` is a name.
+    k: neighbours of kNN.
+    temperature: of kNN's weights, exp(cosine / temperature).
+    batch_size: images at a time; it changes no result.
+    workers: processes that decode images where they do not fit into memory.
+    device: auto, cpu, cuda or cuda:1.
+    precision: 32, or bf16 for speed.
+    seed: of the split, the limit, the untrained encoder and the linear probe.
+    out: the JSON file; by default evaluation.json in the run folder.
+    """
+    from selfsight.probes.features import Reader, pixels
+    from selfsight.probes.protocols import judge, protocol_names, table
+    from selfsight.probes.subjects import channels_for, find_encoder, train_and_test, untrained
+
+    names = protocol_names(protocols)
+    model = getattr(model, "path", model)
+    train, test, said = train_and_test(
+        data,
+        test_split=test_split,
+        seed=seed,
+        label=label,
+        path_column=path_column,
+        channels=channels_for(model, pretrained),
+    )
+    print(said)
+    train, test = labelled(train, "training", limit, seed), labelled(test, "test")
+
+    encoder = find_encoder(model, train, image_size, pretrained=pretrained, seed=seed)
+    reader = Reader(encoder.spec, image_size, batch_size=batch_size, workers=workers, device=device, precision=precision)
+    functions: dict[str, Any] = {"trained": encoder}
+    if baselines:
+        functions |= {"random": untrained(encoder, seed), "pixels": pixels}
+    train_features, train_labels = read(reader, functions, train)
+    test_features, test_labels = read(reader, functions, test)
+
+    options = {"k": k, "temperature": temperature, "seed": seed}
+    records = [
+        record
+        for name in names
+        for record in judge(name, train_features, train_labels, test_features, test_labels, options)
+    ]
+    print(table(records))
+    save(records, model, out)
+    return records
+
+
+def labelled(source: Source, role: str, limit: int | None = None, seed: int = 0) -> Source:
+    """The images that have a label, at most `limit` of them."""
+    import numpy as np
+
+    from selfsight.data import subset
+    from selfsight.data.subsets import limited
+
+    labels = source.labels
+    if labels is None or (labels < 0).all():
+        raise ValueError(f"{source.name} has no labels: use class sub-folders, or name the column with label=")
+    missing = int((labels < 0).sum())
+    if missing:
+        print(f"{missing:,} of {len(labels):,} {role} images have no label and are left out")
+        source = subset(source, np.flatnonzero(labels >= 0))
+    return limited(source, limit, seed)
+
+
+def read(reader: Reader, functions: dict[str, Any], source: Source) -> tuple[dict[str, Tensor], Tensor]:
+    """Features by name `(N, D)` and labels `(N,)` of the images that can be read."""
+    import torch
+
+    features, index = reader(functions, source)
+    if len(index) < len(source):
+        print(f"{len(source) - len(index):,} images of {source.name} cannot be read and are left out")
+    assert source.labels is not None
+    return {name: rows.flatten(1) for name, rows in features.items()}, torch.from_numpy(source.labels)[index]
+
+
+def save(records: list[dict[str, Any]], model: str | Path | Encoder, out: str | Path | None) -> None:
+    """Write the records to `out`, or into the run folder where `model` is one."""
+    import json
+
+    from selfsight.probes.subjects import on_disk
+
+    if out is None and on_disk(model):
+        folder = Path(model) if Path(model).is_dir() else Path(model).parent
+        out = folder / "evaluation.json"
+    if out is not None:
+        out = Path(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(records, indent=2) + "\n")
+        print(f"written to {out}")

@@ -1,0 +1,111 @@
+"""What is judged, and on what: the encoder by path or by name, the training and the test images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selfsight.data import Source, mean_and_std, seeded_sample, split_at_random, splits
+from selfsight.nets import Encoder, build_encoder, load_encoder, read_spec
+
+TEST_SHARE = 0.2
+LARGEST_NATIVE = 96
+LOOKED_AT = 64
+
+
+def on_disk(model: str | Path | Encoder) -> bool:
+    """Whether `model` is a run folder or a file, and neither the name of a net nor an encoder."""
+    if isinstance(model, Encoder):
+        return False
+    path = Path(model)
+    return path.exists() or len(path.parts) > 1 or path.suffix == ".safetensors"
+
+
+def channels_for(model: str | Path | Encoder, pretrained: bool = False) -> int | None:
+    """How many channels the images must have, or None where the data decides."""
+    if isinstance(model, Encoder):
+        return model.spec.channels
+    if on_disk(model):
+        return read_spec(model).channels
+    return 3 if pretrained else None
+
+
+def find_encoder(
+    model: str | Path | Encoder,
+    source: Source,
+    image_size: int | None = None,
+    *,
+    pretrained: bool = False,
+    seed: int = 0,
+) -> Encoder:
+    """The encoder of a run folder or `.safetensors` file, or one by name, in evaluation mode.
+
+    A name without pretrained weights means an untrained encoder, drawn by `seed` and normalised by
+    the statistics of `source`. A named encoder is for `image_size`, by default as `usual_size` has it.
+    """
+    if isinstance(model, Encoder):
+        return model.eval()
+    if on_disk(model):
+        return load_encoder(model)
+    image_size = image_size or usual_size(source)
+    encoder = drawn(
+        lambda: build_encoder(str(model), image_size=image_size, channels=source.channels, pretrained=pretrained), seed
+    )
+    if not pretrained:
+        mean, std = mean_and_std(source, seed=seed)
+        encoder.spec = dataclasses.replace(encoder.spec, mean=mean, std=std)
+    return encoder.eval()
+
+
+def usual_size(source: Source) -> int:
+    """The images' own size where all are alike, square and at most 96 px, else 224."""
+    shapes = {source.shape(int(index)) for index in seeded_sample(len(source), LOOKED_AT, seed=0)}
+    (shape, *others) = shapes
+    native = not others and len(set(shape)) == 1 and shape[0] <= LARGEST_NATIVE
+    return shape[0] if native else 224
+
+
+def untrained(encoder: Encoder, seed: int) -> Encoder:
+    """The same encoder with weights drawn by `seed`, in evaluation mode."""
+    spec = encoder.spec
+    if spec.custom:
+        raise ValueError("a custom encoder cannot be drawn again untrained: set baselines=False")
+    twin = drawn(
+        lambda: build_encoder(
+            spec.name, image_size=spec.image_size, channels=spec.channels, stem=spec.stem, **spec.options
+        ),
+        seed,
+    )
+    twin.spec = spec
+    return twin.eval()
+
+
+def drawn(build: Callable[[], Encoder], seed: int) -> Encoder:
+    """What `build` answers under `seed`, with torch's global generator left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def train_and_test(
+    data: Any, *, test_split: str | None = None, seed: int = 0, **options: Any
+) -> tuple[Source, Source, str]:
+    """Training images, test images, and a sentence that says which they are.
+
+    test_split: by default "test" where the data has it, else "val"; data without splits is cut
+    80 to 20 by `seed`, with the shares of the labels kept.
+    """
+    parts = splits(data, **options)
+    if len(parts) == 1 and test_split is None:
+        (source,) = parts.values()
+        train, test = split_at_random(source, TEST_SHARE, seed)
+        return train, test, f"{source.name} has no test split: a stratified {TEST_SHARE:.0%} is held out by seed {seed}"
+    wanted = test_split or ("test" if "test" in parts else "val")
+    for name in ("train", wanted):
+        if name not in parts:
+            raise ValueError(f"the data has no split {name!r} but {', '.join(map(repr, parts))}")
+    return parts["train"], parts[wanted], f"trained on the split 'train', tested on {wanted!r}"
