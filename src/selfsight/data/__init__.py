@@ -1,0 +1,39 @@
+"""Sources of images, the canvas they share, and the two lanes that fill it."""
+
+from selfsight.data.arrays import ArraySource, digits
+from selfsight.data.canvas import Canvas, full_canvas, pad_together
+from selfsight.data.checks import BadImages
+from selfsight.data.datasets import DatasetSource
+from selfsight.data.decoding import UnreadableImage
+from selfsight.data.folder import FolderSource
+from selfsight.data.lanes import Lane, ResidentLane, StreamingLane, open_lane
+from selfsight.data.opening import open_source, splits
+from selfsight.data.sources import Source, encode_labels, numeric_metadata, seeded_sample, split_at_random, subset
+from selfsight.data.statistics import mean_and_std
+from selfsight.data.table import TableSource
+
+__all__ = [
+    "ArraySource",
+    "BadImages",
+    "Canvas",
+    "DatasetSource",
+    "FolderSource",
+    "Lane",
+    "ResidentLane",
+    "Source",
+    "StreamingLane",
+    "TableSource",
+    "UnreadableImage",
+    "digits",
+    "encode_labels",
+    "full_canvas",
+    "mean_and_std",
+    "numeric_metadata",
+    "open_lane",
+    "open_source",
+    "pad_together",
+    "seeded_sample",
+    "split_at_random",
+    "splits",
+    "subset",
+]

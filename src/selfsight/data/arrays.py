@@ -1,0 +1,111 @@
+"""Images in arrays: NumPy, torch, `.npy`, `.npz`, and scikit-learn's digits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from selfsight.data.decoding import shrink
+from selfsight.data.sources import Source, range_of, seeded_sample
+
+FEW = 4  # an axis this short is taken for channels
+
+
+def channel_axis(shape: Sequence[int], channels: int | None = None, *, of: str = "the array") -> int | None:
+    """Which axis of one image holds its channels: 0, -1, or None where there is none.
+
+    Two axes are a grey image. With three or four, an axis of length `channels` (1 to 4 unless
+    given) at exactly one end holds the channels; the last wins where both could. Otherwise
+    three axes are a grey volume.
+    """
+    if len(shape) == 2:
+        return None
+    if len(shape) not in (3, 4):
+        raise ValueError(f"{of} has images of shape {tuple(shape)}: expected 2-D or 3-D, with or without channels")
+    fits = (lambda length: length == channels) if channels else (lambda length: length <= FEW)
+    if fits(shape[-1]):
+        return -1
+    if fits(shape[0]):
+        return 0
+    if len(shape) == 3 and channels in (None, 1):
+        return None
+    raise ValueError(f"cannot tell the channels of {of} with images of shape {tuple(shape)}: name their number with channels=")
+
+
+def as_channels_first(array: np.ndarray | Tensor, axis: int | None) -> Tensor:
+    """One image as a tensor `(C, *S)`."""
+    pixels = torch.from_numpy(_plain(array)) if isinstance(array, np.ndarray) else array
+    return pixels[None] if axis is None else pixels.movedim(axis, 0)
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """An array that torch accepts: native byte order, writable, of a type it knows."""
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"arrays of {array.dtype} are not images: use uint8, uint16, int16 or float32")
+    if not array.dtype.isnative or array.dtype in (np.uint32, np.uint64):
+        array = array.astype(np.int64 if array.dtype.kind == "u" and array.itemsize > 2 else array.dtype.newbyteorder("="))
+    return array if array.flags.writeable and min(array.strides, default=0) >= 0 else array.copy()
+
+
+class ArraySource(Source):
+    """Images of one shape in an array `(N, ...)`, channels first, last or none (`channel_axis`).
+
+    A memory-mapped array is read image by image. Images that are only shown, such as tensors
+    and arrays in memory, are not copied.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray | Tensor,
+        metadata: pd.DataFrame | None = None,
+        *,
+        name: str = "array",
+        classes: list[str] | None = None,
+        channels: int | None = None,
+        value_range: tuple[float, float] | None = None,
+    ):
+        if images.ndim < 3 or len(images) == 0:
+            raise ValueError(f"{name} has shape {tuple(images.shape)}: expected at least one image in an array (N, H, W), "
+                             "(N, C, H, W), (N, H, W, C), (N, D, H, W) or (N, C, D, H, W)")  # fmt: skip
+        self.images = images.detach().cpu() if isinstance(images, Tensor) else images
+        self.axis = channel_axis(images.shape[1:], channels, of=name)
+        first = self._pixels(0)
+        metadata = pd.DataFrame(index=pd.RangeIndex(len(images))) if metadata is None else metadata
+        if len(metadata) != len(images):
+            raise ValueError(f"{name} has {len(images)} images and {len(metadata)} rows of labels or metadata")
+        if value_range is None:
+            sample = (self._pixels(index) for index in seeded_sample(len(images), 2048, seed=0))
+            value_range = range_of(first.dtype, sample)
+        super().__init__(
+            metadata, name=name, channels=first.shape[0], dtype=first.dtype, value_range=value_range, classes=classes
+        )
+
+    def _pixels(self, index: int) -> Tensor:
+        return as_channels_first(self.images[index], self.axis)
+
+    def read(self, index: int, size: int | None = None) -> Tensor:
+        return shrink(self._pixels(index), size).contiguous()
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        return tuple(self._pixels(index).shape[1:])
+
+    def dense(self) -> Tensor | None:
+        if isinstance(self.images, np.memmap):
+            return None
+        images = torch.from_numpy(_plain(self.images)) if isinstance(self.images, np.ndarray) else self.images
+        return images[:, None] if self.axis is None else images.movedim(self.axis if self.axis < 0 else 1, 1)
+
+
+def digits(name: str = "digits") -> ArraySource:
+    """scikit-learn's 1,797 handwritten digits: 8x8 grey, values 0 to 16, ten classes."""
+    from sklearn.datasets import load_digits
+
+    bundle: Any = load_digits()
+    metadata = pd.DataFrame({"label": bundle.target.astype(np.int64)})
+    classes = [str(digit) for digit in range(10)]
+    return ArraySource(bundle.images.astype(np.uint8), metadata, name=name, classes=classes, value_range=(0.0, 16.0))

@@ -1,0 +1,186 @@
+"""What both lanes share: the order of the images, and where in it we are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsight.data.canvas import Canvas, full_canvas, pad_together
+from selfsight.data.checks import BadImages
+from selfsight.data.sources import Source, numeric_metadata
+
+FULL_ENOUGH = 0.7  # the share of a canvas that images must fill to share it
+
+
+class Lane:
+    """Batches of a source, each a list of canvases, in an order that follows from (seed, epoch).
+
+    Iterating walks one epoch, and the next `iter` the next one, whether the former was exhausted
+    or not. `state_dict()` says how many batches were handed out, so that a lane that loads it
+    hands out exactly the others. Step `k` of all ranks together, in the order of the ranks, is
+    step `k` of one process with `world_size * batch_size` images. Without `drop_last` the last
+    batch is smaller, and ranks stay equal by repeating images from the start of the order.
+
+    epoch, position: where the lane is; position counts batches.
+    wait: seconds spent waiting for data, so far.
+    reason: why this lane was chosen.
+    """
+
+    reason = ""
+
+    def __init__(
+        self,
+        source: Source,
+        batch_size: int,
+        *,
+        members: np.ndarray | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        bad: BadImages | None = None,
+    ):
+        self.source = source
+        self.batch_size = batch_size
+        self.members = np.arange(len(source)) if members is None else members
+        self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
+        self.rank, self.world_size = rank, world_size
+        self.bad = BadImages() if bad is None else bad
+        self.columns = numeric_metadata(source)
+        self.epoch = self.position = 0
+        self.wait = 0.0
+        self._started = False
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
+        if drop_last and len(self) == 0:
+            processes = f" on each of {world_size} processes" if world_size > 1 else ""
+            raise ValueError(
+                f"a batch of {batch_size}{processes} is larger than the data, {len(self.members)} readable images: "
+                f"lower batch_size to at most {max(1, len(self.members) // world_size)}"
+            )
+
+    @property
+    def samples(self) -> int:
+        """Number of images that are handed out, those known to be unreadable left out."""
+        return len(self.members)
+
+    def __len__(self) -> int:
+        """Batches an epoch, the same on every rank."""
+        together = self.batch_size * self.world_size
+        return self.samples // together if self.drop_last else -(-self.samples // together)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Positions in the source of all images, in the order of an epoch."""
+        if not self.shuffle:
+            return self.members
+        return self.members[np.random.default_rng([self.seed, epoch]).permutation(self.samples)]
+
+    def batch_indices(self, order: np.ndarray, step: int) -> np.ndarray:
+        """This rank's part of a step."""
+        together = self.batch_size * self.world_size
+        batch = order[step * together : (step + 1) * together]
+        share = -(-len(batch) // self.world_size)
+        batch = np.concatenate([batch, np.resize(order, share * self.world_size - len(batch))])
+        return batch[self.rank * share : (self.rank + 1) * share]
+
+    def __iter__(self) -> Iterator[list[Canvas]]:
+        if self._started:  # Lightning never exhausts a loader that has a length, so an epoch ends here
+            self.set_epoch(self.epoch + 1)
+        return self._walk()
+
+    def _walk(self) -> Iterator[list[Canvas]]:
+        began = time.perf_counter()
+        batches = self._batches(self.epoch, self.position)
+        while self.position < len(self):
+            batch = next(batches)
+            self.wait += time.perf_counter() - began
+            self.position += 1
+            self._started = True
+            yield batch
+            began = time.perf_counter()
+
+    def _batches(self, epoch: int, position: int) -> Iterator[list[Canvas]]:
+        """Batches of an epoch from a position on."""
+        raise NotImplementedError
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch, unless we are in it."""
+        if epoch != self.epoch:
+            self.epoch, self.position, self._started = epoch, 0, False
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the next batch comes from: its epoch, and how many of that epoch were handed out."""
+        if self.position >= len(self):
+            return {"epoch": self.epoch + 1, "position": 0}
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.epoch, self.position, self._started = int(state["epoch"]), int(state["position"]), False
+
+    def metadata_of(self, index: Tensor) -> dict[str, Tensor]:
+        """Numeric metadata of the images at `index`."""
+        return {name: column[index] for name, column in self.columns.items()}
+
+
+def gather_rows(pixels: Tensor, index: Tensor) -> Tensor:
+    """`pixels[index]`, for unsigned 16-bit pixels too, which torch does not index on every device."""
+    if pixels.dtype == torch.uint16:
+        return pixels.view(torch.int16)[index].view(torch.uint16)
+    return pixels[index]
+
+
+def group_shapes(shapes: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Which images share a canvas, so that each canvas is filled to at least 70 %.
+
+    Largest first, each image joins the canvas that it leaves fullest, or begins a new one.
+    Groups and their members are in the order of the images.
+    """
+    if len({tuple(shape) for shape in shapes}) == 1:
+        return [list(range(len(shapes)))]
+    sizes = np.asarray(shapes, dtype=np.int64)
+    areas = sizes.prod(1)
+    groups: list[list[int]] = []
+    corners = np.empty((0, sizes.shape[1]), dtype=np.int64)
+    filled = np.empty(0, dtype=np.int64)
+    for image in np.argsort(-areas, kind="stable").tolist():
+        wider = np.maximum(corners, sizes[image])
+        counts = np.array([len(group) + 1 for group in groups])
+        fill = (filled + areas[image]) / (counts * wider.prod(1)) if groups else np.zeros(0)
+        best = int(fill.argmax()) if groups else -1
+        if best >= 0 and fill[best] >= FULL_ENOUGH:
+            groups[best].append(image)
+            corners[best], filled[best] = wider[best], filled[best] + areas[image]
+        else:
+            groups.append([image])
+            corners = np.concatenate([corners, sizes[image : image + 1]])
+            filled = np.append(filled, areas[image])
+    return sorted(sorted(group) for group in groups)
+
+
+def share_canvases(images: Sequence[Tensor]) -> list[tuple[Tensor, Tensor | None, list[int]]]:
+    """Pixels, extent (None where the canvas is full) and positions of images on as few canvases as suit them."""
+    shared = []
+    for group in group_shapes([image.shape[1:] for image in images]):
+        members = [images[position] for position in group]
+        if len({image.shape for image in members}) == 1:
+            shared.append((torch.stack(members), None, group))
+        else:
+            shared.append((*pad_together(members), group))
+    return shared
+
+
+def make_canvas(
+    pixels: Tensor, extent: Tensor | None, index: Tensor, metadata: dict[str, Tensor], value_range: tuple[float, float]
+) -> Canvas:
+    """A canvas; without `extent` its images fill it."""
+    if extent is None:
+        return full_canvas(pixels, index, metadata, value_range)
+    device = pixels.device
+    return Canvas(pixels, extent.to(device), index.to(device), metadata, value_range)

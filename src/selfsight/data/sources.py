@@ -1,0 +1,164 @@
+"""Where images are: each source reads one image at a time and knows what is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+
+class Source:
+    """Images by position, with a row of metadata each.
+
+    metadata: a row an image; "path" where there is one, "label" as int64 codes where there
+        are labels, -1 where one is missing; any other columns.
+    classes: names of the codes, or None.
+    channels, dtype, value_range: what `read` answers; the range is what the values can take,
+        and views map it to [0, 1].
+    """
+
+    thread_safe = True
+
+    def __init__(
+        self,
+        metadata: pd.DataFrame,
+        *,
+        name: str,
+        channels: int,
+        dtype: torch.dtype,
+        value_range: tuple[float, float],
+        classes: list[str] | None = None,
+    ):
+        self.metadata = metadata
+        self.name = name
+        self.channels = channels
+        self.dtype = dtype
+        self.value_range = value_range
+        self.classes = classes
+
+    def __len__(self) -> int:
+        return len(self.metadata)
+
+    def __repr__(self) -> str:
+        labels = f", {len(self.classes)} classes" if self.classes else ""
+        return f"{type(self).__name__}({self.name}: {len(self):,} images, {self.channels} channels{labels})"
+
+    def read(self, index: int, size: int | None = None) -> Tensor:
+        """Pixels `(C, *S)` in the source's dtype, on the CPU.
+
+        With `size`, an image whose short side is larger comes shrunk to it, undistorted, and its
+        long side stays within 3 times `size`. Raises `UnreadableImage`.
+        """
+        raise NotImplementedError
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Sizes `S` of an image as it is stored. Raises `UnreadableImage`."""
+        return tuple(self.read(index).shape[1:])
+
+    def dense(self) -> Tensor | None:
+        """All images `(N, C, *S)` where they already lie in memory in one shape, without a copy."""
+        return None
+
+    def describe(self, index: int) -> str:
+        """The name of an image, for people."""
+        return str(self.metadata["path"].iloc[index]) if "path" in self.metadata else f"{self.name}[{index}]"
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """`(N,)` int64 class codes, -1 where missing; None where there are none."""
+        return self.metadata["label"].to_numpy(np.int64) if "label" in self.metadata else None
+
+
+class Subset(Source):
+    """Some images of a source, renumbered from zero."""
+
+    def __init__(self, source: Source, indices: Sequence[int] | np.ndarray, name: str | None = None):
+        self.source = source
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self.thread_safe = source.thread_safe
+        super().__init__(
+            source.metadata.iloc[self.indices].reset_index(drop=True),
+            name=name or source.name,
+            channels=source.channels,
+            dtype=source.dtype,
+            value_range=source.value_range,
+            classes=source.classes,
+        )
+
+    def read(self, index: int, size: int | None = None) -> Tensor:
+        return self.source.read(int(self.indices[index]), size)
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        return self.source.shape(int(self.indices[index]))
+
+    def describe(self, index: int) -> str:
+        return self.source.describe(int(self.indices[index]))
+
+
+def subset(source: Source, indices: Sequence[int] | np.ndarray) -> Source:
+    """The images at `indices`, in that order; index `i` of the result is `indices[i]` of the source."""
+    return Subset(source, indices)
+
+
+def seeded_sample(count: int, most: int, seed: int) -> np.ndarray:
+    """At most `most` of `range(count)`, drawn without replacement, ascending."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
+
+
+def split_at_random(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
+    """A source without, and one with, a random `fraction` of its images.
+
+    Stratified by label where every label occurs twice and both parts can hold each of them.
+    """
+    from sklearn.model_selection import train_test_split
+
+    held = round(len(source) * fraction)
+    if not 0 < held < len(source):
+        raise ValueError(f"cannot hold out {fraction:.0%} of {len(source)} images: both parts need at least one")
+    labels = source.labels
+    if labels is not None:
+        counts = np.unique(labels, return_counts=True)[1]
+        if counts.min() < 2 or len(counts) > min(held, len(source) - held):
+            labels = None
+    rest, part = train_test_split(np.arange(len(source)), test_size=held, random_state=seed, stratify=labels)
+    return subset(source, np.sort(rest)), subset(source, np.sort(part))
+
+
+def numeric_metadata(source: Source) -> dict[str, Tensor]:
+    """Numeric columns, each `(N,)`: whole numbers as int64, others as float32 with NaN where missing."""
+    columns = {}
+    for name in source.metadata.select_dtypes(["number", "bool"]):
+        column = source.metadata[name]
+        whole = pd.api.types.is_integer_dtype(column) or pd.api.types.is_bool_dtype(column)
+        if whole and not column.isna().any():
+            columns[str(name)] = torch.from_numpy(column.to_numpy(np.int64, copy=True))
+        else:
+            columns[str(name)] = torch.from_numpy(column.to_numpy(np.float32, na_value=np.nan, copy=True))
+    return columns
+
+
+def encode_labels(values: Any) -> tuple[np.ndarray, list[str]]:
+    """Codes `(N,)` int64 and class names, sorted by value; missing values become -1."""
+    codes, uniques = pd.factorize(pd.Series(np.asarray(values).ravel()), sort=True)
+    whole = pd.api.types.is_float_dtype(uniques.dtype) and all(float(value).is_integer() for value in uniques)
+    return codes.astype(np.int64), [str(int(value)) if whole else str(value) for value in uniques]
+
+
+def range_of(dtype: torch.dtype, sample: Iterable[Tensor]) -> tuple[float, float]:
+    """The range of values: the type's for uint8, uint16 and bool, else [0, 1] where it holds
+    the sample, else the sample's own lowest and highest value."""
+    known = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
+    if dtype in known:
+        return 0.0, known[dtype]
+    lows, highs = zip(*((float(pixels.min()), float(pixels.max())) for pixels in sample), strict=True)
+    low, high = min(lows), max(highs)
+    if not np.isfinite([low, high]).all():
+        raise ValueError(f"the images hold NaN or infinite values (lowest {low}, highest {high}): clean them first")
+    if dtype.is_floating_point and low >= 0 and high <= 1:
+        return 0.0, 1.0
+    return low, high if high > low else low + 1.0
+
