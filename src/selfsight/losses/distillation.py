@@ -56,7 +56,7 @@ def cross_view_entropy(targets: Sequence[Tensor], logits: Sequence[Tensor]) -> T
     Target `i` belongs to view `i`; there may be more views than targets.
     """
     if len(logits) < 2 or len(targets) > len(logits):
-        raise ValueError(f"{len(targets)} targets and {len(logits)} views: give two views or more, each target's own first")
+        raise ValueError(f"{len(targets)} targets and {len(logits)} views: give two or more, each target's own first")
     log_probabilities = [view.log_softmax(-1) for view in logits]
     total = torch.stack(log_probabilities).sum(0)
     pairs = [(target * (total - own)).sum(-1).mean() for target, own in zip(targets, log_probabilities, strict=False)]

@@ -24,7 +24,7 @@ def hog(images: Tensor, bins: int = 24, cell: int = 8) -> Tensor:
     """
     rows, columns = images.shape[2] // cell, images.shape[3] // cell
     if not rows * columns:
-        raise ValueError(f"images of {tuple(images.shape[2:])} pixels hold no {cell} x {cell} cell: choose a smaller cell")
+        raise ValueError(f"images of {tuple(images.shape[2:])} pixels hold no cell of {cell} x {cell}: lower cell")
     across, down = _sobel(images)
     across, down = (gradient[:, :, : rows * cell, : columns * cell] for gradient in (across, down))
     magnitude = torch.hypot(across, down)

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from selfsight.precision import full_precision
 
-CHUNK = {"cpu": 16}
-"""Channel images transformed at once, by kind of device: on a CPU what its cache holds."""
+PIXELS_AT_ONCE = {"cpu": 2**14, "cuda": 2**21}
+"""By kind of device: on a CPU what its cache holds, elsewhere a gigabyte of second-order coefficients."""
 
 
 @dataclass(frozen=True)
 class FilterBank:
     """Filters for images padded to `(H, W)`, all on one device in float32.
 
-    wavelets: by scale `j` and resolution `r <= j`, the spectra `(L, H / 2**r, W / 2**r)`.
+    wavelets: by scale `j` and resolution `r <= j`, complex spectra `(L, H / 2**r, W / 2**r)`,
+        divided by the `4**(j - r)` that keeping every `2**(j - r)`-th sample asks for.
     averages: by resolution `r`, matrices from `H / 2**r` rows, and from `W / 2**r` columns, to
         the smoothed, subsampled and cropped ones of the answer.
     """
@@ -55,10 +56,10 @@ def scattering(images: Tensor, J: int = 2, L: int = 8) -> Tensor:
     """
     batch, channels, height, width = images.shape
     if min(height, width) < 2**J:
-        raise ValueError(f"images of {height} x {width} pixels are too small for J={J}: use at least {2**J} pixels, or a smaller J")
+        raise ValueError(f"images of {height} x {width} pixels are too small: a side needs {2**J} for J={J}")
     bank = filter_bank(height, width, J, L, images.device)
-    planes = images.flatten(0, 1).float()
-    chunks = planes.split(CHUNK.get(images.device.type, len(planes)))
+    pixels = PIXELS_AT_ONCE.get(images.device.type, PIXELS_AT_ONCE["cuda"])
+    chunks = images.flatten(0, 1).float().split(max(1, pixels // (height * width)))
     return torch.cat([_scatter(_pad(chunk, J), bank, J) for chunk in chunks]).unflatten(0, (batch, channels))
 
 
@@ -79,16 +80,16 @@ def _scatter(planes: Tensor, bank: FilterBank, J: int) -> Tensor:
 
 def _modulus(spectra: Tensor, wavelets: Tensor, halvings: int) -> Tensor:
     """`|x * psi|` on a grid `2**halvings` times coarser; the broadcast of both shapes."""
-    return torch.fft.ifft2(_fold(spectra * wavelets, 2**halvings)).abs()
+    filtered = spectra * wavelets
+    for _ in range(halvings):
+        filtered = _add_halves(_add_halves(filtered, -2), -1)
+    return torch.fft.ifft2(filtered).abs()
 
 
-def _fold(spectra: Tensor, step: int) -> Tensor:
-    """The spectrum of a signal of which every `step`-th sample is kept."""
-    if step == 1:
-        return spectra
-    height, width = (size // step for size in spectra.shape[-2:])
-    aliases = spectra.unflatten(-1, (step, width)).unflatten(-3, (step, height))
-    return aliases.mean((-4, -2))
+def _add_halves(spectra: Tensor, dim: int) -> Tensor:
+    """Twice the spectrum of a signal of which every second sample along `dim` is kept."""
+    low, high = spectra.chunk(2, dim)
+    return low + high
 
 
 def _average(planes: Tensor, matrices: tuple[Tensor, Tensor]) -> Tensor:
@@ -119,9 +120,13 @@ def filter_bank(height: int, width: int, J: int, L: int, device: torch.device) -
     shape = _padded(height, J), _padded(width, J)
     with torch.inference_mode(False), torch.no_grad():
         full = [torch.stack([_morlet_spectrum(shape, j, _angle(k, L), 4 / L) for k in range(L)]) for j in range(J)]
-        wavelets = {(j, r): _low_frequencies(full[j], r).float().to(device) for j in range(J) for r in range(j + 1)}
-        averages = {r: tuple(_averaging(size, r, J).float().to(device) for size in shape) for r in range(J)}
-    return FilterBank(wavelets, averages)  # type: ignore[arg-type]
+        wavelets = {
+            (j, r): (_low_frequencies(full[j], r) / 4 ** (j - r)).to(device, torch.complex64)
+            for j in range(J)
+            for r in range(j + 1)
+        }
+        rows, columns = ([_averaging(size, r, J).float().to(device) for r in range(J)] for size in shape)
+    return FilterBank(wavelets, dict(enumerate(zip(rows, columns, strict=True))))
 
 
 def _angle(k: int, L: int) -> float:
