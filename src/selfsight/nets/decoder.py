@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import Block
@@ -17,6 +18,8 @@ class PatchDecoder(nn.Module):
     width: of the encoder's tokens. grid: patches along each axis. patch: pixels a side.
     prefix: the encoder's tokens before the patches, which pass through and are discarded.
     """
+
+    positions: Tensor
 
     def __init__(
         self,
@@ -35,7 +38,7 @@ class PatchDecoder(nn.Module):
         self.embed = nn.Linear(width, dim)
         self.mask_token = nn.Parameter(torch.empty(dim))
         self.register_buffer("positions", sin_cos_positions(grid, dim), persistent=False)
-        norm = partial(nn.LayerNorm, eps=1e-6)
+        norm: Any = partial(nn.LayerNorm, eps=1e-6)
         self.blocks = nn.Sequential(*(Block(dim, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth)))
         self.norm = norm(dim)
         self.predict = nn.Linear(dim, patch ** len(grid) * channels)

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class EMA(nn.Module):
@@ -31,10 +31,11 @@ class EMA(nn.Module):
     def update(self, source: nn.Module, momentum: float | None = None, *, buffers: bool = False) -> None:
         """teacher = momentum * teacher + (1 - momentum) * source."""
         momentum = self.momentum if momentum is None else momentum
-        own, other = list(self.module.parameters()), list(source.parameters())
+        own: list[Tensor] = list(self.module.parameters())
+        other: list[Tensor] = list(source.parameters())
         assert len(own) == len(other), "teacher and student differ in architecture"
         if own:
-            torch._foreach_lerp_(own, other, 1.0 - momentum)
+            torch._foreach_lerp_(own, other, 1.0 - momentum)  # pyright: ignore[reportPrivateImportUsage]
         if buffers:
             for mine, theirs in zip(self.module.buffers(), source.buffers(), strict=True):
                 mine.copy_(theirs)

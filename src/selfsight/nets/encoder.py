@@ -81,7 +81,8 @@ class EncoderSpec:
         if missing:
             raise ValueError(f"this does not describe an encoder: it lacks {', '.join(missing)}")
         own: dict[str, Any] = {name: values[name] for name in known}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in own.items()})
+        own |= {name: tuple(value) for name, value in own.items() if isinstance(value, list)}
+        return cls(**own)
 
 
 class Encoder(nn.Module):
@@ -97,10 +98,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.model = model
         self.spec = spec
-        self.takes_keep = isinstance(model, VisionTransformer | Eva)
-        if isinstance(model, VisionTransformer | Eva) and not isinstance(model.patch_drop, VisiblePatches):
+        self.takes_keep = _is_vit(model)
+        if self.takes_keep and not isinstance(self.model.patch_drop, VisiblePatches):
             self.model.patch_drop = VisiblePatches(
-                model.patch_drop, prefix=model.num_prefix_tokens, with_indices=isinstance(model, Eva)
+                self.model.patch_drop, prefix=self.model.num_prefix_tokens, with_indices=isinstance(model, Eva)
             )
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -236,10 +237,11 @@ def timm_call(
     return timm_name, arguments
 
 
-def small_stem(model: ResNet, channels: int) -> None:
+def small_stem(model: Any, channels: int) -> None:
     """Start a ResNet at full resolution: a 3x3 convolution of stride 1 and no max-pool."""
     if isinstance(model.conv1, nn.Sequential):
-        model.conv1[0].stride = (1, 1)
+        first: Any = model.conv1[0]
+        first.stride = (1, 1)
     else:
         model.conv1 = nn.Conv2d(channels, model.conv1.out_channels, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -293,8 +295,12 @@ def _parameters(timm_name: str) -> set[str]:
     return named - {"self", "args", "kwargs"}
 
 
-def _check_patches(model: nn.Module, name: str, size: tuple[int, ...]) -> None:
-    if not isinstance(model, VisionTransformer | Eva):
+def _is_vit(model: Any) -> bool:
+    return isinstance(model, VisionTransformer | Eva)
+
+
+def _check_patches(model: Any, name: str, size: tuple[int, ...]) -> None:
+    if not _is_vit(model):
         return
     patch = model.patch_embed.patch_size
     if any(side % step for side, step in zip(size, patch, strict=True)):
@@ -311,7 +317,7 @@ def _check_patches(model: nn.Module, name: str, size: tuple[int, ...]) -> None:
         )
 
 
-def _choose_stem(model: nn.Module, name: str, stem: str | None, side: int) -> str:
+def _choose_stem(model: Any, name: str, stem: str | None, side: int) -> str:
     if stem not in (None, "small", "native"):
         raise ValueError(f"stem is 'small' or 'native', not {stem!r}")
     if stem == "small" and not isinstance(model, ResNet):
@@ -320,7 +326,7 @@ def _choose_stem(model: nn.Module, name: str, stem: str | None, side: int) -> st
     return stem or ("small" if small else "native")
 
 
-def _pretrained_statistics(model: nn.Module, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _pretrained_statistics(model: Any, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std that the weights were trained with; their average where channels differ."""
     mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
     if len(mean) == channels:

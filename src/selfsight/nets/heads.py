@@ -88,7 +88,7 @@ class DINOHead(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
         self.last = weight_norm(nn.Linear(bottleneck, out, bias=False))
-        length = self.last.parametrizations.weight.original0
+        length = self.last.get_parameter("parametrizations.weight.original0")
         nn.init.ones_(length)
         length.requires_grad_(not norm_last_layer)
 
