@@ -7,10 +7,12 @@ Saturation, hue and grey are defined for three channels and leave other data as 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from selfsight.views.resample import along_axes
+
 LUMA = (0.2989, 0.587, 0.114)
+TINY = 1e-30
 
 
 def brightness(x: Tensor, factor: Tensor) -> Tensor:
@@ -21,41 +23,42 @@ def brightness(x: Tensor, factor: Tensor) -> Tensor:
 def contrast(x: Tensor, factor: Tensor) -> Tensor:
     """Pixels' distance from the image's mean grey level times `factor`."""
     mean = luma(x).flatten(1).mean(1)
-    return torch.lerp(_each(mean, x), x, _each(factor, x)).clamp_(0, 1)
+    return (x * _each(factor, x)).add_(_each(mean * (1 - factor), x)).clamp_(0, 1)
 
 
 def saturation(x: Tensor, factor: Tensor) -> Tensor:
     """Pixels' distance from their own grey level times `factor`."""
     if x.shape[1] != 3:
         return x
-    return torch.lerp(luma(x), x, _each(factor, x)).clamp_(0, 1)
+    factor = _each(factor, x)
+    return (x * factor).add_(luma(x).mul_(1 - factor)).clamp_(0, 1)
 
 
 def hue(x: Tensor, shift: Tensor) -> Tensor:
     """Hue turned by `shift` in [-0.5, 0.5], a fraction of the colour circle.
 
-    Exact, and without the way to HSV and back. Turning the hue keeps the largest and the
-    smallest channel. With hue `h` measured in units of a sixth times the chroma, red at 0,
-    green at 2 and blue at -2, a channel falls from the largest to the smallest value as `h`
-    goes from 1 to 2 chromas away from it.
+    Exact, and without the way to HSV and back: turning the hue keeps an image's largest and
+    smallest channel, so only the way along the colour hexagon is needed. From red it measures
+    `2a + |a - |green - blue||` sixths of the circle in units of the chroma, where `a` is the
+    largest channel minus red, towards green or blue by the sign of their difference.
     """
     if x.shape[1] != 3:
         return x
     red, green, blue = x.unbind(1)
     top = torch.maximum(torch.maximum(red, green), blue)
-    chroma = top - torch.minimum(torch.minimum(red, green), blue)
-    near_green = (blue - red).add_(chroma, alpha=2)
-    near_blue = (red - green).sub_(chroma, alpha=2)
-    h = torch.where(top == red, green - blue, torch.where(top == green, near_green, near_blue))
-    h = h.addcmul_(chroma, 6 * shift.view(-1, *[1] * (x.ndim - 2)))
-    turn = 6 * chroma
-    h = torch.where(h > 3 * chroma, h - turn, torch.where(h < -3 * chroma, h + turn, h))
-    away_red = h.abs()
-    away_green = 3 * chroma - ((h - 2 * chroma).abs() - 3 * chroma).abs()
-    away_blue = 3 * chroma - ((h + 2 * chroma).abs() - 3 * chroma).abs()
-    out = torch.stack([away_red, away_green, away_blue], 1).sub_(chroma[:, None])
-    out = torch.minimum(out.clamp_min_(0), chroma[:, None])
-    return top[:, None] - out
+    bottom = torch.minimum(torch.minimum(red, green), blue)
+    chroma = top - bottom
+    circle = 6 * chroma
+    below, difference = top - red, green - blue
+    way = (below - difference.abs()).abs_().add_(below, alpha=2)
+    angle = way.copysign_(difference).div_(circle.clamp_min(TINY))
+    angle = angle.add_(1 + shift.view(-1, *[1] * (x.ndim - 2))).frac_()
+    turned = torch.empty_like(x)
+    torch.addcmul(bottom - chroma, circle, (angle - 1 / 2).abs_().clamp_(1 / 6, 2 / 6), out=turned[:, 0])
+    peak = torch.add(bottom, chroma, alpha=2)
+    torch.addcmul(peak, circle, (angle - 1 / 3).abs_().clamp_(1 / 6, 2 / 6), value=-1, out=turned[:, 1])
+    torch.addcmul(peak, circle, (angle - 2 / 3).abs_().clamp_(1 / 6, 2 / 6), value=-1, out=turned[:, 2])
+    return turned
 
 
 def luma(x: Tensor) -> Tensor:
@@ -66,11 +69,9 @@ def luma(x: Tensor) -> Tensor:
     return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
-def grayscale(x: Tensor, chosen: Tensor) -> Tensor:
-    """Grey where `chosen` `(n,)` is true."""
-    if x.shape[1] != 3:
-        return x
-    return torch.where(_each(chosen, x), luma(x), x)
+def grayscale(x: Tensor) -> Tensor:
+    """Grey in all three channels."""
+    return luma(x).expand_as(x)
 
 
 def solarize(x: Tensor, threshold: Tensor) -> Tensor:
@@ -79,36 +80,40 @@ def solarize(x: Tensor, threshold: Tensor) -> Tensor:
 
 
 def gaussian_blur(x: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
-    """Separable Gaussian blur of `kernel_size` (odd) taps, borders reflected; sigma in pixels."""
-    n, channels, *spatial = x.shape
+    """Separable Gaussian blur of `kernel_size` (odd) taps, borders reflected; sigma in pixels.
+
+    Along each axis it is a product with one band matrix for each image.
+    """
     radius = kernel_size // 2
     if not radius:
         return x
     taps = torch.arange(-radius, radius + 1, device=x.device)
     kernel = torch.exp(-0.5 * (taps / sigma[:, None]) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
-    convolve = F.conv2d if len(spatial) == 2 else F.conv3d
-    for axis in range(len(spatial)):
-        shape, padding = [1] * len(spatial), [0] * (2 * len(spatial))
-        shape[axis] = kernel_size
-        padding[2 * (len(spatial) - 1 - axis)] = padding[2 * (len(spatial) - 1 - axis) + 1] = radius
-        padded = F.pad(x, padding, mode="reflect").reshape(1, n * channels, *_grown(spatial, axis, radius))
-        x = convolve(padded, kernel.view(-1, 1, *shape), groups=n * channels).reshape(n, channels, *spatial)
-    return x
+    kernel = kernel / kernel.sum(1, keepdim=True)
+    return along_axes(x, [band_matrix(kernel, length) for length in x.shape[2:]])
+
+
+def band_matrix(kernel: Tensor, length: int) -> Tensor:
+    """`(n, length, length)` matrices that convolve with `kernel` `(n, odd)`, borders reflected."""
+    n, taps = kernel.shape
+    if taps // 2 >= length:
+        raise ValueError(f"a blur of {taps} taps does not fit {length} pixels: use a larger view or a smaller kernel")
+    pixel = torch.arange(length, device=kernel.device)
+    source = (pixel[:, None] + torch.arange(taps, device=kernel.device) - taps // 2).abs()
+    source = length - 1 - (length - 1 - source).abs()
+    matrix = kernel.new_zeros(n, length, length)
+    return matrix.scatter_add_(2, source.expand(n, -1, -1), kernel[:, None].expand(-1, length, -1))
 
 
 def normalise(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Pixels minus `mean` over `std`, per channel."""
     shape = (1, -1, *[1] * (x.ndim - 2))
-    return (x - x.new_tensor(mean).view(shape)) / x.new_tensor(std).view(shape)
+    scale = 1 / x.new_tensor(std).view(shape)
+    return (x * scale).sub_(x.new_tensor(mean).view(shape) * scale)
 
 
 def _each(amount: Tensor, x: Tensor) -> Tensor:
     return amount.view(-1, *[1] * (x.ndim - 1))
-
-
-def _grown(spatial: list[int], axis: int, radius: int) -> list[int]:
-    return [size + 2 * radius * (i == axis) for i, size in enumerate(spatial)]
 
 
 def seeded_normal(seed: Tensor, count: int) -> Tensor:

@@ -7,6 +7,7 @@ tensors with leading size `n`; an image that is left as it is has a neutral para
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,6 +36,16 @@ def rows(parameters: Parameters, part: slice) -> Parameters:
 def to_device(parameters: Parameters, device: torch.device) -> Parameters:
     """The parameters on another device."""
     return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in parameters.items()}
+
+
+def where_chosen(x: Tensor, parameters: Parameters, function: Callable[..., Tensor]) -> Tensor:
+    """`function(x, **others)` where the parameter `chosen` is true, else `x`."""
+    others = dict(parameters)
+    chosen = others.pop("chosen")
+    if x.device.type == "cpu":  # no queue to hold up: work on the chosen images alone
+        index = chosen.nonzero().squeeze(1)
+        return x.index_copy(0, index, function(x[index], **{name: value[index] for name, value in others.items()}))
+    return torch.where(chosen.view(-1, *[1] * (x.ndim - 1)), function(x, **others), x)
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ class Grayscale:
         return {"chosen": happens(n, self.p, generator)}
 
     def apply(self, x: Tensor, parameters: Parameters) -> Tensor:
-        return adjust.grayscale(x, parameters["chosen"])
+        return where_chosen(x, parameters, adjust.grayscale)
 
 
 @dataclass(frozen=True)
@@ -98,13 +109,8 @@ class GaussianBlur:
         return {"chosen": happens(n, self.p, generator), "sigma": uniform((n,), generator, *self.sigma)}
 
     def apply(self, x: Tensor, parameters: Parameters) -> Tensor:
-        chosen, sigma = parameters["chosen"], parameters["sigma"]
         kernel_size = 2 * (min(x.shape[2:]) // 10 // 2) + 1
-        if x.device.type == "cpu":  # no queue to wait for: touch only the chosen images
-            index = chosen.nonzero().squeeze(1)
-            return x.index_copy(0, index, adjust.gaussian_blur(x[index], sigma[index], kernel_size))
-        blurred = adjust.gaussian_blur(x, sigma, kernel_size)
-        return torch.where(chosen.view(-1, *[1] * (x.ndim - 1)), blurred, x)
+        return where_chosen(x, parameters, lambda x, sigma: adjust.gaussian_blur(x, sigma, kernel_size))
 
 
 @dataclass(frozen=True)
@@ -115,10 +121,11 @@ class Solarize:
     threshold: float = 0.5
 
     def sample(self, n: int, generator: torch.Generator) -> Parameters:
-        return {"threshold": torch.where(happens(n, self.p, generator), self.threshold, float("inf"))}
+        return {"chosen": happens(n, self.p, generator)}
 
     def apply(self, x: Tensor, parameters: Parameters) -> Tensor:
-        return adjust.solarize(x, parameters["threshold"])
+        threshold = x.new_full((), self.threshold)
+        return where_chosen(x, parameters, lambda x: adjust.solarize(x, threshold))
 
 
 @dataclass(frozen=True)

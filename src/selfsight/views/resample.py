@@ -9,6 +9,7 @@ the scale. Beyond the image's extent both see its mirror image.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -25,29 +26,36 @@ def read_box(pixels: Tensor, extent: Tensor, placement: Placement, size: tuple[i
     Equals torchvision's `resized_crop(antialias=True)` up to the filter's reach: near a crop's
     border it reads the image beyond, where torchvision repeats the weights inside.
     """
-    n, channels = pixels.shape[:2]
     half = placement.axes.diagonal(dim1=1, dim2=2)
     weights = [
         interpolation_weights(placement.centre[:, axis], half[:, axis], extent[:, axis], pixels.shape[2 + axis], out)
         for axis, out in enumerate(size)
     ]
-    view = torch.bmm(pixels.reshape(n, -1, pixels.shape[-1]), weights[-1].transpose(1, 2))
-    for axis in reversed(range(len(size) - 1)):
-        before = math.prod(pixels.shape[2 : 2 + axis]) * channels
-        matrix = weights[axis].repeat_interleave(before, 0)
-        view = torch.bmm(matrix, view.reshape(n * before, pixels.shape[2 + axis], -1))
-    return view.reshape(n, channels, *size)
+    return along_axes(pixels, weights)
 
 
 def interpolation_weights(centre: Tensor, half: Tensor, extent: Tensor, length: int, out: int) -> Tensor:
     """`(n, out, length)` weights that read `out` samples of the interval `centre -+ half`."""
-    offsets = pixel_centres(out, half.device)
-    positions = mirror(centre[:, None] + half[:, None] * offsets, extent[:, None]) - 0.5
-    reach = (2 / out * half.abs()).clamp_min(1).view(-1, 1, 1)
+    positions = centre[:, None] + half[:, None] * pixel_centres(out, half.device)
+    positions = mirror(positions, extent[:, None]).sub_(0.5)
     pixel = torch.arange(length, device=half.device)
-    weights = (1 - (positions.unsqueeze(-1) - pixel).abs_().div_(reach)).clamp_min_(0)
-    weights *= pixel < extent.view(-1, 1, 1)
+    pixel = torch.where(pixel < extent[:, None], pixel, torch.inf)  # no weight for padding
+    reach = (2 / out * half.abs()).clamp_min(1).view(-1, 1, 1)
+    weights = (positions[:, :, None] - pixel[:, None]).abs_().neg_().add_(reach).clamp_min_(0)
     return weights.div_(weights.sum(-1, keepdim=True))
+
+
+def along_axes(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """`x` `(n, C, *S)` multiplied along each axis by the image's own matrix `(n, out, S)`."""
+    n, channels, *sizes = x.shape
+    for axis in reversed(range(len(sizes))):
+        matrix, before = matrices[axis], channels * math.prod(sizes[:axis])
+        if axis == len(sizes) - 1:
+            x = torch.bmm(x.reshape(n, before, sizes[axis]), matrix.transpose(1, 2))
+        else:
+            x = torch.bmm(matrix.repeat_interleave(before, 0), x.reshape(n * before, sizes[axis], math.prod(sizes[axis + 1 :])))
+        sizes[axis] = matrix.shape[1]
+    return x.reshape(n, channels, *sizes)
 
 
 def read_affine(pixels: Tensor, extent: Tensor, placement: Placement, size: tuple[int, ...]) -> Tensor:

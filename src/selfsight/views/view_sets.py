@@ -119,6 +119,10 @@ class ViewSet:
         Parameters are drawn on the generator's device and moved; give a CPU generator, since
         the host reads a few of them.
         """
+        with torch.no_grad(), torch.autocast(canvases[0].pixels.device.type, enabled=False):
+            return self._make(canvases, generator)
+
+    def _make(self, canvases: list[Canvas], generator: torch.Generator) -> Batch:
         first = canvases[0]
         extent = torch.cat([canvas.extent for canvas in canvases])
         n, channels, dims = len(extent), first.pixels.shape[1], extent.shape[1]
