@@ -1,0 +1,166 @@
+"""From names and options to a method, its encoder and its views."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from selfsight.data import Source, mean_and_std
+from selfsight.engine.seeds import WEIGHTS, derived_seed
+from selfsight.methods import find_method, method_name
+from selfsight.methods.base import Method, Optimisation
+from selfsight.nets import Encoder, as_encoder, build_encoder, load_weights
+from selfsight.views import Augmentation
+
+log = logging.getLogger(__name__)
+
+WARMUP_SHARE = 0.1
+
+
+def build_for(
+    source: Source, encoder: str | nn.Module, image_size: int, options: Mapping[str, Any] | None, *, seed: int
+) -> Encoder:
+    """The encoder, with the channels, value range, mean and std of the data in its spec.
+
+    A pre-trained encoder keeps the mean and std that its weights expect.
+    """
+    options = dict(options or {})
+    torch.manual_seed(derived_seed(WEIGHTS, seed))
+    pretrained = bool(options.get("pretrained", False))
+    if isinstance(encoder, nn.Module):
+        built = as_encoder(encoder, image_size=image_size, channels=source.channels)
+    else:
+        built = build_encoder(encoder, image_size=image_size, channels=source.channels, **options)
+    spec = replace(built.spec, value_range=tuple(source.value_range))
+    if not pretrained:
+        mean, std = mean_and_std(source, seed, size=image_size)
+        spec = replace(spec, mean=mean, std=std)
+    built.spec = spec
+    return built
+
+
+def start_from(encoder: Encoder, weights: str) -> None:
+    """Read weights of a run or a safetensors file, and say which were taken over."""
+    log.info("weights of %s: %s", weights, load_weights(encoder, weights))
+
+
+def build_method(method: str | Callable[..., Method], encoder: Encoder, options: Mapping[str, Any] | None) -> Method:
+    """The method around an encoder.
+
+    Raises:
+        ValueError: for a method or an option that does not exist, naming the nearest that does.
+    """
+    builder, options = find_method(method), options or {}
+    known = [name for name in inspect.signature(builder).parameters if name != "encoder"]
+    check_names(options, known, f"method {getattr(builder, '__name__', method)!r}")
+    return builder(encoder, **{name: as_tuple(value) for name, value in options.items()})
+
+
+def given_options(method: str | Callable[..., Method]) -> dict[str, Any]:
+    """The options that `Method.with_options(...)` carries."""
+    return dict(method.keywords) if isinstance(method, partial) else {}
+
+
+def build_augmentation(method: Method, options: Mapping[str, Any] | None) -> Augmentation:
+    """The method's own augmentation with some of its knobs turned."""
+    options = options or {}
+    check_names(options, [field.name for field in fields(Augmentation)], "view_options")
+    return replace(method.augmentation, **{name: as_tuple(value) for name, value in options.items()})
+
+
+def choose_optimisation(
+    paper: Optimisation,
+    *,
+    epochs: int,
+    optimizer: str | None,
+    lr: float | None,
+    weight_decay: float | None,
+    warmup_epochs: float | None,
+    clip: float | None,
+) -> Optimisation:
+    """The paper's optimisation, where the user has not asked for another.
+
+    A warm-up that was not asked for lasts at most a tenth of the epochs: papers train for hundreds.
+    A weight decay that was asked for stays as it is, also where the paper's rises.
+    """
+    asked = {"optimizer": optimizer, "lr": lr, "weight_decay": weight_decay, "warmup_epochs": warmup_epochs, "clip": clip}
+    chosen: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if lr is None and optimizer not in (None, paper.optimizer):
+        raise ValueError(f"the paper's lr {paper.lr} is for {paper.optimizer}, not for {optimizer}: give an lr, too")
+    for name, value in chosen.items():
+        if not isinstance(value, str) and value < 0:
+            raise ValueError(f"{name} is at least 0, not {value}")
+    if weight_decay not in (None, paper.weight_decay):
+        chosen["final_weight_decay"] = None
+    chosen.setdefault("warmup_epochs", min(paper.warmup_epochs, WARMUP_SHARE * epochs))
+    return replace(paper, **chosen)
+
+
+def check_names(given: Iterable[str], known: list[str], owner: str) -> None:
+    """Refuse an unknown option and name the nearest known one."""
+    for name in given:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(known) or 'none'}"
+            raise ValueError(f"{owner} has no option {name!r}: {hint}")
+
+
+def as_tuple(value: Any) -> Any:
+    """Lists, as YAML has them, as tuples, all the way down."""
+    return tuple(as_tuple(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def plain(value: Any) -> Any:
+    """A setting as YAML and JSON can hold it; what they cannot hold is described."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return f"<{type(value).__name__}>" if not hasattr(value, "__fspath__") else str(value)
+
+
+def resolve(
+    settings: Mapping[str, Any],
+    *,
+    encoder: Encoder,
+    model: Method,
+    optimisation: Optimisation,
+    augmentation: Augmentation,
+    precision: str,
+) -> dict[str, Any]:
+    """The settings as they were used, under the names of `pretrain`: what `config.yaml` holds.
+
+    Where the run lies and whether it resumes is not part of them.
+    """
+    config = {name: plain(value) for name, value in settings.items() if name not in ("out", "resume", "overwrite")}
+    method = settings["method"]
+    given = {**given_options(method), **(settings["method_options"] or {})}
+    config |= {
+        "method": method_name(method),
+        "encoder": encoder.spec.name,
+        "image_size": encoder.spec.size[0],
+        "precision": precision,
+        "method_options": plain({**default_options(type(model)), **given}),
+        "encoder_options": plain(settings["encoder_options"] or {}),
+        "view_options": plain(asdict(augmentation)),
+    }
+    for name in ("optimizer", "lr", "weight_decay", "warmup_epochs", "clip"):
+        config[name] = plain(getattr(optimisation, name))
+    return config
+
+
+def default_options(method: type[Method]) -> dict[str, Any]:
+    """A method's keywords and their defaults, as far as a file can hold them."""
+    defaults = {name: item.default for name, item in inspect.signature(method).parameters.items()}
+    plain_types = bool | int | float | str | tuple | list | None
+    return {name: value for name, value in defaults.items() if name != "encoder" and isinstance(value, plain_types)}

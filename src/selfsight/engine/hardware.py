@@ -1,0 +1,145 @@
+"""Which devices, how many processes, which precision."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+PACKAGES = ("selfsight", "torch", "torchvision", "lightning", "timm", "numpy")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where a process trains.
+
+    accelerator: "cpu" or "gpu". precision: "32" or "bf16". rank, world: its place among all processes.
+    local_world: processes on this machine. external: whether the processes were started from outside.
+    """
+
+    accelerator: str
+    precision: str
+    rank: int = 0
+    world: int = 1
+    local_world: int = 1
+    external: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """This process's device."""
+        if self.accelerator == "cpu":
+            return torch.device("cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) if self.external else 0)
+
+    def autocast(self) -> torch.autocast:
+        """A context in which networks compute at this precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def choose_hardware(devices: int | str = "auto", precision: str = "auto") -> Hardware:
+    """The hardware that was asked for.
+
+    devices: "auto" (one GPU where there is one, else the CPU), "cpu", "gpu", or the number of GPUs, or
+        of CPU processes where there is no GPU. Started by torchrun or SLURM, their number counts.
+    precision: "auto" (bf16 where the hardware computes it), "bf16" or "32".
+
+    Raises:
+        ValueError: when the GPUs are not there, or a name is unknown.
+    """
+    if isinstance(devices, str) and devices.isdigit():
+        devices = int(devices)
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if isinstance(devices, str) and devices not in ("auto", "cpu", "gpu"):
+        raise ValueError(f"devices is 'auto', 'cpu', 'gpu' or a number, not {devices!r}")
+    if devices == "gpu" and not gpus:
+        raise ValueError("devices='gpu', but torch sees no GPU here: use devices='cpu', or install torch with CUDA")
+    if isinstance(devices, int) and (devices < 1 or 0 < gpus < devices):
+        raise ValueError(f"devices={devices}, but there are {gpus} GPUs here: use a number from 1 to {gpus or 'as many as CPU processes'}")
+    accelerator = "gpu" if gpus and devices != "cpu" else "cpu"
+    rank, world, local_world = place()
+    external = world > 1
+    if not external:
+        world = local_world = devices if isinstance(devices, int) else 1
+    return Hardware(accelerator, choose_precision(precision, accelerator), rank, world, local_world, external)
+
+
+def choose_precision(precision: str, accelerator: str) -> str:
+    """ "bf16" or "32"."""
+    if precision not in ("auto", "bf16", "32"):
+        raise ValueError(f"precision is 'auto', 'bf16' or '32', not {precision!r}")
+    if precision != "auto":
+        return precision
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if accelerator == "gpu" else cpu_has_bf16()
+    return "bf16" if fast else "32"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check is not None and check() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def place() -> tuple[int, int, int]:
+    """Rank, number of processes, and number on this machine, as torchrun, our launcher or SLURM tell."""
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        world = int(os.environ["WORLD_SIZE"])
+        return int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+    if SLURMEnvironment.detect():
+        world = int(os.environ["SLURM_NTASKS"])
+        return int(os.environ["SLURM_PROCID"]), world, world // int(os.environ.get("SLURM_NNODES", 1))
+    return 0, 1, 1
+
+
+@contextmanager
+def reproducible(accelerator: str) -> Iterator[None]:
+    """On the CPU, only operations that give the same bits again; afterwards as before."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    if accelerator == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+def describe_hardware(hardware: Hardware) -> dict[str, Any]:
+    """What `summary.json` says of machine and packages."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = None
+    name = torch.cuda.get_device_name(hardware.device) if hardware.accelerator == "gpu" else cpu_name()
+    return {
+        "hardware": {
+            "device": name,
+            "processes": hardware.world,
+            "threads": torch.get_num_threads(),
+            "cores": os.cpu_count(),
+            "precision": hardware.precision,
+            "platform": platform.platform(),
+        },
+        "packages": {"python": platform.python_version(), **packages},
+    }
+
+
+def cpu_name() -> str:
+    """The processor's name, as far as the system tells."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            named = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        named = []
+    return named[0] if named else platform.processor() or platform.machine()

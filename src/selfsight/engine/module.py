@@ -1,0 +1,213 @@
+"""The training step: canvases to views, views to the method, the method's loss to the optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+
+from selfsight.data import Canvas, Lane
+from selfsight.distributed import reduce_mean
+from selfsight.engine.optimisers import build_optimiser, clip_gradients, scaled_rate, set_schedule
+from selfsight.engine.seeds import STEP, VIEWS, derived_seed, generator_for
+from selfsight.methods.base import Method, Optimisation
+from selfsight.views import Batch, ViewSet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a method trains and how it is optimised.
+
+    micro_batches: batches of an epoch on each rank; `accumulate` of them make an optimiser step,
+        and what is left over at an epoch's end is not used in that epoch.
+    images_a_step: over all ranks and micro-batches.
+    """
+
+    optimisation: Optimisation
+    epochs: int
+    micro_batches: int
+    accumulate: int
+    images_a_step: int
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Optimiser steps in an epoch."""
+        return self.micro_batches // self.accumulate
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return self.steps_an_epoch * self.epochs
+
+    @property
+    def warmup(self) -> int:
+        """Optimiser steps of warm-up."""
+        return round(self.optimisation.warmup_epochs * self.steps_an_epoch)
+
+
+@dataclass
+class Position:
+    """Where training stands: all that schedules, seeds and the order of the data depend on.
+
+    step: optimiser steps done. epoch: epochs done. batch: micro-batches of this epoch done.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+
+
+class Meter:
+    """Means of what a method logs, summed on the device so that no step waits for it."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        """Take in one micro-batch."""
+        for name, value in values.items():
+            value = value.detach().float()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.count += 1
+
+    def flush(self) -> dict[str, float]:
+        """Means over ranks and over what was added since the last flush."""
+        if not self.count:
+            return {}
+        means = reduce_mean(torch.stack(list(self.sums.values())) / self.count).tolist()
+        named = dict(zip(self.sums, means, strict=True))
+        self.sums, self.count = {}, 0
+        return named
+
+
+class EpochLoader:
+    """Micro-batches from where training stands to the end of the epoch, as Lightning iterates them.
+
+    It has no length, so that Lightning looks one batch ahead and lets the lane finish its epoch.
+    """
+
+    def __init__(self, lane: Lane, plan: Plan, position: Position):
+        self.lane, self.plan, self.position = lane, plan, position
+
+    def __iter__(self) -> Iterator[list[Canvas]]:
+        done = self.position.batch
+        self.lane.load_state_dict({"epoch": self.position.epoch, "position": done})
+        left = self.plan.steps_an_epoch * self.plan.accumulate - done
+        for _, batch in zip(range(left), self.lane, strict=False):
+            yield batch
+
+
+class Training(LightningModule):
+    """A method in training; knows the contract of methods and none of them."""
+
+    def __init__(self, method: Method, views: ViewSet, plan: Plan, *, seed: int, rank: int = 0):
+        super().__init__()
+        self.method = method
+        self.view_set = views
+        self.plan = plan
+        self.seed = seed
+        self.shard = rank
+        self.position = Position()
+        self.meter = Meter()
+        self.rate = 0.0
+        self.optimiser_state: dict[str, Any] | None = None
+        self.encode: Callable[[Callable[[Tensor], Tensor]], Tensor] | None = None
+
+    def resume_from(self, position: dict[str, int], optimiser: dict[str, Any], meter: dict[str, Any]) -> None:
+        """Stand where a checkpoint was written."""
+        self.position.__dict__.update(position)  # the loader holds the same object
+        self.method.step = self.position.step
+        self.optimiser_state = optimiser
+        self.meter.sums, self.meter.count = meter["sums"], meter["count"]
+
+    def make_views(self, canvases: list[Canvas], step: int, micro: int = 0) -> Batch:
+        """The views that this rank's network sees of a batch at an optimiser step."""
+        generator = generator_for(VIEWS, self.seed, step, micro, self.shard)
+        with torch.autocast(canvases[0].pixels.device.type, enabled=False):
+            batch = self.view_set(canvases, generator)
+        batch.views = [image_layout(view) for view in batch.views]
+        return batch
+
+    def first_batch(self, lane: Lane) -> Batch:
+        """What the first step sees."""
+        canvases = next(iter(EpochLoader(lane, self.plan, Position())))
+        return self.make_views(self.transfer_batch_to_device(canvases, self.device, 0), step=0)
+
+    def training_step(self, canvases: list[Canvas], _: int) -> Tensor:
+        """The loss of one micro-batch."""
+        micro = self.position.batch % self.plan.accumulate
+        batch = self.make_views(canvases, self.position.step, micro)
+        # dropout and its kin follow the step alone, so that a resumed run draws what an unbroken one draws
+        torch.manual_seed(derived_seed(STEP, self.seed, self.position.step, micro, self.shard))
+        self.method.step = self.position.step
+        outcome = self.method(batch)
+        self.meter.add(outcome)
+        return outcome["loss"]
+
+    def on_train_epoch_start(self) -> None:
+        """Let methods that cluster see all the data, once an epoch."""
+        clusters = type(self.method).before_epoch is not Method.before_epoch
+        if clusters and self.position.batch == 0:
+            assert self.encode is not None
+            torch.manual_seed(derived_seed(STEP, self.seed, self.position.step, self.position.epoch))
+            self.method.before_epoch(self.encode)
+
+    def on_after_backward(self) -> None:
+        """The method's own edits of gradients and queues."""
+        self.method.after_backward()
+        self.position.batch += 1
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Schedules and clipping."""
+        optimisation = self.plan.optimisation
+        peak = scaled_rate(optimisation, self.plan.images_a_step)
+        self.rate = set_schedule(
+            optimizer, optimisation, peak, self.position.step, self.plan.steps, self.plan.warmup
+        )
+        if optimisation.clip is not None:
+            clip_gradients(self.method, optimisation.clip, each=optimisation.clip_each)
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """One optimiser step, then the teacher's."""
+        super().optimizer_step(*arguments, **options)
+        self.position.step += 1
+        self.method.step = self.position.step
+        self.method.after_step(self.position.step)
+
+    def end_epoch(self) -> None:
+        """Count the epoch as done."""
+        self.position.epoch += 1
+        self.position.batch = 0
+
+    @property
+    def epoch_complete(self) -> bool:
+        """Whether all steps of the running epoch are done."""
+        return self.position.batch >= self.plan.steps_an_epoch * self.plan.accumulate
+
+    @property
+    def between_steps(self) -> bool:
+        """Whether no gradient is half accumulated."""
+        return self.position.batch % self.plan.accumulate == 0
+
+    def configure_optimizers(self) -> Optimizer:
+        """The optimiser, as a checkpoint left it where there is one."""
+        optimiser = build_optimiser(self.method.param_groups(), self.plan.optimisation)
+        if self.optimiser_state is not None:
+            optimiser.load_state_dict(self.optimiser_state)
+            self.optimiser_state = None
+        return optimiser
+
+    def transfer_batch_to_device(self, batch: list[Canvas], device: torch.device, _: int) -> list[Canvas]:
+        """Canvases in the source's dtype, a quarter of what float views would cost to move."""
+        return [canvas.to(device, non_blocking=True) for canvas in batch]
+
+
+def image_layout(view: Tensor) -> Tensor:
+    """2-D images with channels last, which convolutions prefer; volumes as they are."""
+    return view.contiguous(memory_format=torch.channels_last) if view.ndim == 4 else view

@@ -1,0 +1,174 @@
+"""The health of the representation, measured on a fixed held-out buffer and rationed in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from selfsight import diagnostics
+from selfsight.data import Canvas, Lane
+from selfsight.engine.seeds import MONITOR, generator_for
+from selfsight.methods.base import Method
+from selfsight.probes import KNN, Ridge
+from selfsight.views import Batch, ViewSet
+
+HEALTH_IMAGES = 512
+
+
+@dataclass
+class Ration:
+    """At most `share` of the time; the first measurement is always allowed.
+
+    spent, last: seconds that all measurements and the latest one took.
+    """
+
+    share: float
+    spent: float = 0.0
+    last: float = 0.0
+
+    def allows(self, elapsed: float) -> bool:
+        """Whether another measurement like the last fits after `elapsed` seconds of training."""
+        return self.spent + self.last <= self.share * elapsed
+
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """Count the time that the body takes."""
+        start = time.perf_counter()
+        yield
+        self.last = time.perf_counter() - start
+        self.spent += self.last
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """Images that the monitor looks at.
+
+    held_out: images that training never sees. bank: training images, un-augmented.
+    The bank is None where there are no labels.
+    """
+
+    held_out: Lane
+    bank: Lane | None = None
+
+
+class Monitor:
+    """Measures an encoder and its projector; changes neither the method nor any random state.
+
+    Health (RankMe, spread, alignment, uniformity, the method's own progress) is measured on at most
+    512 held-out images, accuracy (kNN and ridge) on all of them, where there are labels.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        buffers: Buffers,
+        *,
+        pair: ViewSet,
+        plain: ViewSet,
+        own: ViewSet,
+        autocast: Callable[[], AbstractContextManager],
+        seed: int = 0,
+    ):
+        self.method, self.buffers = method, buffers
+        self.pair, self.plain, self.own = pair, plain, own
+        self.autocast, self.seed = autocast, seed
+        self.health, self.accuracy = Ration(0.02), Ration(0.01)
+
+    def measure(self, elapsed: float, device: torch.device, *, always: bool = False) -> dict[str, float]:
+        """What the rations allow after `elapsed` seconds of training, by name."""
+        values: dict[str, float] = {}
+        allowed = [always or ration.allows(elapsed) for ration in (self.health, self.accuracy)]
+        with at_rest(self.method):
+            if allowed[0]:
+                with self.health.use():
+                    values |= self.measure_health(device)
+            if allowed[1] and self.buffers.bank is not None:
+                with self.accuracy.use():
+                    values |= self.measure_accuracy(device)
+        return values
+
+    def measure_health(self, device: torch.device) -> dict[str, float]:
+        """RankMe, spread, alignment and uniformity at encoder and projector, and the method's progress."""
+        first, second, progress = [], [], []
+        images = 0
+        for number, canvases in enumerate(batches(self.buffers.held_out, HEALTH_IMAGES)):
+            moved = [canvas.to(device) for canvas in canvases]
+            views = self.pair(moved, generator_for(MONITOR, self.seed, number, 0)).views
+            first.append(self._both(views[0]))
+            second.append(self._both(views[1]))
+            own = self.own(moved, generator_for(MONITOR, self.seed, number, 1))
+            progress.append(self._progress(own) * len(own))
+            images += len(own)
+        values = {"progress": torch.stack(progress).sum() / images}
+        for name, a, b in zip(("encoder", "projector"), zip(*first, strict=True), zip(*second, strict=True), strict=True):
+            x, y = torch.cat(a).float(), torch.cat(b).float()
+            values[f"{name}_rank"] = diagnostics.rank_me(x)
+            values[f"{name}_spread"] = diagnostics.spread(x)
+            values[f"{name}_alignment"] = diagnostics.alignment(x, y)
+            values[f"{name}_uniformity"] = diagnostics.uniformity(x)
+        return dict(zip(values, torch.stack([value.double() for value in values.values()]).tolist(), strict=True))
+
+    def measure_accuracy(self, device: torch.device) -> dict[str, float]:
+        """Accuracy of kNN and ridge: held-out images against a bank of training images."""
+        assert self.buffers.bank is not None
+        bank, bank_labels = self._features(self.buffers.bank, device)
+        queries, labels = self._features(self.buffers.held_out, device)
+        if not (bank.isfinite().all() and queries.isfinite().all()):
+            return {}  # the non-finite loss has its own alarm
+        return {
+            "knn": KNN().fit(bank, bank_labels).score(queries, labels),
+            "ridge": Ridge().fit(bank, bank_labels).score(queries, labels),
+        }
+
+    def _features(self, lane: Lane, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Features and labels of the labelled images, un-augmented."""
+        features, labels = [], []
+        for canvases in batches(lane):
+            batch = self.plain([canvas.to(device) for canvas in canvases], generator_for(MONITOR, self.seed))
+            with self.autocast():
+                features.append(self.method.exported(batch.views[0]).float())
+            labels.append(batch.metadata["label"])
+        known = torch.cat(labels) >= 0
+        return torch.cat(features)[known], torch.cat(labels)[known]
+
+    def _both(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the encoder and of the projector, by one pass where `embed` runs the exported encoder."""
+        seen: list[Tensor] = []
+        hook = self.method.exported.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+        try:
+            projected = self.method.embed(view)
+        finally:
+            hook.remove()
+        return (seen[-1] if seen else self.method.exported(view)), projected
+
+    def _progress(self, batch: Batch) -> Tensor:
+        return self.method.progress(batch).detach().float()
+
+
+@contextmanager
+def at_rest(method: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards every module is in the mode it was in."""
+    modes = {module: module.training for module in method.modules()}
+    method.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def batches(lane: Lane, images: int | None = None) -> Iterator[list[Canvas]]:
+    """The lane's batches from its start, until they make `images` images or more."""
+    lane.load_state_dict({"epoch": 0, "position": 0})
+    seen = 0
+    for canvases in lane:
+        yield canvases
+        seen += sum(map(len, canvases))
+        if images is not None and seen >= images:
+            return

@@ -1,0 +1,71 @@
+"""One line that says how training goes; rewritten in place on a terminal, once an epoch elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TextIO
+
+REFRESH_SECONDS = 0.2
+
+
+class Progress:
+    """Shows epoch, loss, images/s, kNN, rank, spread and data wait; `None` for a silent rank."""
+
+    def __init__(self, epochs: int, steps: int, stream: TextIO | None = sys.stderr):
+        self.epochs, self.steps, self.stream = epochs, steps, stream
+        self.live = stream is not None and stream.isatty()
+        self.values: dict[str, float] = {}
+        self._start = self._shown = time.monotonic()
+        self._first_step: int | None = None
+
+    def update(self, step: int, epoch: int, values: dict[str, float] | None = None, *, ended: bool = False) -> None:
+        """Take in what is new; `ended` closes the epoch's line."""
+        self.values |= values or {}
+        if self._first_step is None:
+            self._first_step = step
+        now = time.monotonic()
+        if self.stream is None or not (ended or (self.live and now - self._shown >= REFRESH_SECONDS)):
+            return
+        self._shown = now
+        text = describe(epoch, self.epochs, self.values) + self._remaining(step, now)
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            self.stream.write("\r\x1b[2K" + text[:width])
+        if ended:
+            self.stream.write("\n" if self.live else text + "\n")
+        self.stream.flush()
+
+    def clear(self) -> None:
+        """Make room for a message."""
+        if self.live and self.stream is not None:
+            self.stream.write("\r\x1b[2K")
+
+    def _remaining(self, step: int, now: float) -> str:
+        done = step - (self._first_step or 0)
+        if not 0 < done or step >= self.steps:
+            return ""
+        return f"  {duration((now - self._start) / done * (self.steps - step))} left"
+
+
+def describe(epoch: int, epochs: int, values: dict[str, float]) -> str:
+    """The line without the time that is left; what was not measured is not named."""
+    shown = (
+        ("loss", "loss {:.4g}"),
+        ("images_per_second", "{:,.0f} images/s"),
+        ("knn", "kNN {:.3f}"),
+        ("encoder_rank", "rank {:.1f}"),
+        ("projector_spread", "spread {:.2f}"),
+        ("data_wait", "data wait {:.0%}"),
+    )
+    parts = [form.format(values[name]) for name, form in shown if name in values]
+    return "  ".join([f"epoch {epoch}/{epochs}", *parts])
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 45s, 12m, 3h05."""
+    if seconds < 90:
+        return f"{seconds:.0f}s"
+    minutes = round(seconds / 60)
+    return f"{minutes}m" if minutes < 90 else f"{minutes // 60}h{minutes % 60:02}"

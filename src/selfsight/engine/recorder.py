@@ -1,0 +1,108 @@
+"""What a run leaves on disk while it trains: checkpoints, the encoder, the summary."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from selfsight.data import BadImages
+from selfsight.engine.checkpoints import read_checkpoint, save_checkpoint, write_atomically
+from selfsight.engine.hardware import Hardware, describe_hardware
+from selfsight.engine.images import Images
+from selfsight.engine.module import Training
+from selfsight.engine.run_folder import config_hash
+from selfsight.nets import save_encoder
+
+
+@dataclass
+class Recorder:
+    """Writes a run's checkpoints, encoder and summary, and reads a checkpoint back.
+
+    names: what a checkpoint must share with the run that resumes from it, by name.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    names: dict[str, Any]
+    images: Images
+    bad: BadImages
+    hardware: Hardware
+
+    @property
+    def checkpoint(self) -> Path:
+        """The latest checkpoint."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    def save(self, training: Training, watched: dict[str, Any]) -> None:
+        """Write all that a resumed run needs; `watched` is the supervisor's state."""
+        state = {
+            "names": self.names,
+            "position": vars(training.position),
+            "method": training.method.state_dict(),
+            "optimiser": training.optimizers(use_pl_optimizer=False).state_dict(),
+            "meter": {"sums": training.meter.sums, "count": training.meter.count},
+            "supervisor": watched,
+        }
+        save_checkpoint(self.checkpoint, state)
+
+    def restore(self, training: Training) -> dict[str, Any]:
+        """Put a training back to where the checkpoint was written; answers the supervisor's state.
+
+        Raises:
+            ValueError: when the checkpoint is of another method or encoder, naming the difference.
+        """
+        state = read_checkpoint(self.checkpoint)
+        check_names(self.checkpoint, state["names"], self.names)
+        check_tensors(self.checkpoint, state["method"], training.method.state_dict())
+        training.method.load_state_dict(state["method"])
+        training.resume_from(state["position"], state["optimiser"], state["meter"])
+        return state["supervisor"]
+
+    def publish(self, training: Training, outcome: dict[str, Any]) -> None:
+        """Write the encoder as it is now, and the summary."""
+        done = {"method": self.config["method"], "epoch": training.position.epoch}
+        save_encoder(training.method.exported, self.path, **done)
+        self.summarise(training, outcome)
+
+    def summarise(self, training: Training, outcome: dict[str, Any]) -> None:
+        """Write `summary.json`."""
+        position, plan = training.position, training.plan
+        summary = {
+            "finished": position.epoch >= plan.epochs,
+            "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "method": self.config["method"],
+            "encoder": self.config["encoder"],
+            "config_hash": config_hash(self.config),
+            "epochs": position.epoch,
+            "steps": position.step,
+            **outcome,
+            "images_per_second": round(position.step * plan.images_a_step / max(outcome["seconds"], 1e-9), 1),
+            **self.images.describe(),
+            "bad_images": self.bad.names,
+            **describe_hardware(self.hardware),
+        }
+        write_atomically(self.path / "summary.json", lambda file: file.write((json.dumps(summary, indent=2) + "\n").encode()))
+
+
+def check_names(path: Path, stored: dict[str, Any], names: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another method, encoder or number of images or processes."""
+    for name, value in names.items():
+        if stored.get(name) != value:
+            raise ValueError(f"{path} was written with {name} {stored.get(name)!r}, not {value!r}: repeat that, or choose another out")
+
+
+def check_tensors(path: Path, stored: dict[str, Any], own: dict[str, Any]) -> None:
+    """Refuse a checkpoint whose tensors differ in name or shape, naming the first that does."""
+    hint = "resume with the options that the run was begun with"
+    for name in [*stored, *own]:
+        if name not in stored or name not in own:
+            where = "the checkpoint" if name not in stored else "this method"
+            raise ValueError(f"{path} does not fit: {where} has no {name!r}; {hint}")
+        there, here = stored[name], own[name]
+        if isinstance(here, Tensor) and there.shape != here.shape:
+            raise ValueError(f"{path} does not fit: {name!r} is {tuple(there.shape)} there, {tuple(here.shape)} here; {hint}")

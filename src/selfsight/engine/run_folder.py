@@ -1,0 +1,150 @@
+"""The folder that holds all of a run: what was asked, what happened, what was learned."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from selfsight.engine.checkpoints import write_atomically
+from selfsight.methods import method_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from selfsight.methods import Method
+    from selfsight.nets import Encoder
+
+# What says where or how a run is carried out, and not what it computes: free to differ on resuming.
+FREE = {"data", "workers", "lane", "devices", "checkpoint_minutes", "on_alarm", "max_bad", "compile"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run on disk.
+
+    path: the folder, with `config.yaml`, `metrics.csv`, `views.png`, `log.txt`, `summary.json`,
+        `encoder.safetensors`, `encoder.json` and `checkpoints/last.ckpt`.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved settings; `selfsight pretrain --config RUN/config.yaml` runs them again."""
+        return yaml.safe_load((self.path / "config.yaml").read_text())
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Outcome, hardware, versions, images left out and images held out; empty before the first epoch ends."""
+        path = self.path / "summary.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """All logged points, a row each."""
+        import pandas as pd
+
+        from selfsight.engine.metrics import read_rows
+
+        columns, rows = read_rows(self.path / "metrics.csv")
+        return pd.DataFrame(rows, columns=columns).apply(pd.to_numeric)
+
+    @property
+    def finished(self) -> bool:
+        """Whether training reached its last epoch."""
+        return bool(self.summary.get("finished", False))
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The trained encoder, on the CPU and in evaluation mode."""
+        from selfsight.nets import load_encoder
+
+        return load_encoder(self.path)
+
+
+def open_run(path: str | Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        ValueError: when the folder holds no run.
+    """
+    path = Path(path)
+    if not (path / "config.yaml").exists():
+        raise ValueError(f"{path} holds no run (no config.yaml): name a folder that pretrain wrote")
+    return Run(path)
+
+
+def choose_folder(out: str | Path | None, method: str | Callable[..., Method], *, several: bool = False) -> Path:
+    """`out`, or the first of runs/METHOD-1, runs/METHOD-2, ... that does not exist.
+
+    several: whether this is one of processes that were started from outside, which could not agree on one.
+    """
+    if out is not None:
+        return Path(out)
+    if several:
+        raise ValueError("processes that torchrun or SLURM starts cannot agree on a fresh folder: name one with out")
+    name = method_name(method).rpartition(".")[2]
+    number = 1
+    while (path := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return path
+
+
+def check_folder(path: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse to mix two runs in one folder.
+
+    Raises:
+        ValueError: when the folder holds something and neither flag is set, or both are, or what it
+            holds is no run.
+    """
+    if resume and overwrite:
+        raise ValueError("resume continues a run and overwrite deletes it: choose one")
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file: name a folder with out")
+    if not (path.is_dir() and any(path.iterdir())):
+        return
+    if not (resume or overwrite):
+        raise ValueError(f"{path} is not empty: resume goes on with the run in it, overwrite deletes it first")
+    if not (path / "config.yaml").exists():
+        raise ValueError(f"{path} is not empty and holds no run (no config.yaml): choose another out")
+
+
+def claim_folder(path: Path, config: dict[str, Any], *, overwrite: bool) -> None:
+    """Make the folder the one of a run with these settings, and no other.
+
+    Raises:
+        ValueError: when the run in it was begun with other settings.
+    """
+    if overwrite and path.exists():
+        shutil.rmtree(path)
+    if (path / "config.yaml").exists():
+        check_same_run(open_run(path).config, config, path)
+    path.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    write_atomically(path / "config.yaml", lambda file: file.write(text.encode()))
+
+
+def check_same_run(stored: dict[str, Any], config: dict[str, Any], path: Path) -> None:
+    """Refuse to resume a run under other settings than those it began with.
+
+    Raises:
+        ValueError: naming each setting that differs.
+    """
+    names = [name for name in {**stored, **config} if name not in FREE and stored.get(name) != config.get(name)]
+    if names:
+        differences = "; ".join(f"{name} was {stored.get(name)!r}, now {config.get(name)!r}" for name in names)
+        raise ValueError(f"{path} was begun with other settings: {differences}. Repeat them, or choose another out")
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Twelve hex digits that settings share exactly when they compute the same thing."""
+    text = json.dumps({name: value for name, value in config.items() if name not in FREE}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

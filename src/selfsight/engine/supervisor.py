@@ -1,0 +1,196 @@
+"""What happens around the steps: rows of metrics, measurements, alarms, checkpoints, stopping."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from selfsight.distributed import reduce_max, world_size
+from selfsight.engine.alarms import Alarm, find_alarms
+from selfsight.engine.metrics import Metrics
+from selfsight.engine.module import Training
+from selfsight.engine.monitor import Monitor, Ration
+from selfsight.engine.progress import Progress
+from selfsight.engine.recorder import Recorder
+from selfsight.engine.signals import StopRequest
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY = 50
+AGREE_EVERY = 10
+
+
+class Supervisor(Callback):
+    """Watches a training and writes down what it sees.
+
+    recorder and metrics are None on all ranks but the first. Saving at an epoch's end is left out where epochs are so short that
+    writing would take more than 5 % of the time; the last epoch is always written.
+    """
+
+    def __init__(
+        self,
+        *,
+        recorder: Recorder | None,
+        metrics: Metrics | None,
+        monitor: Monitor | None,
+        progress: Progress,
+        stop: StopRequest,
+        waited: Callable[[], float],
+        checkpoint_minutes: float,
+        on_alarm: str,
+    ):
+        self.metrics, self.monitor, self.progress, self.stop = metrics, monitor, progress, stop
+        self.recorder, self.waited = recorder, waited
+        self.checkpoint_seconds = 60 * checkpoint_minutes
+        self.on_alarm = on_alarm
+        self.writing = Ration(0.05)
+        self.measured: dict[str, float] = {}  # the latest of each name
+        self.raised: dict[str, Alarm] = {}  # alarms that hold at present
+        self.reason: str | None = None  # why training stops early
+        self.seconds_before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, those before a resumption included."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"seconds": self.seconds, "measured": dict(self.measured)}
+
+    def outcome(self) -> dict[str, Any]:
+        """What `summary.json` says of how it went."""
+        return {"stopped": self.reason, "seconds": round(self.seconds, 1), "final": dict(self.measured)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        self.seconds_before = state["seconds"]
+        self.measured = dict(state["measured"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clocks, and take the signals from Lightning, which would leave in the middle of a step."""
+        assert isinstance(pl_module, Training)
+        self.started = self.saved = time.monotonic()
+        self._mark(pl_module)
+        self.stop.take_over()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """After each micro-batch; the rest happens between optimiser steps alone."""
+        assert isinstance(pl_module, Training)
+        if not pl_module.between_steps:
+            return
+        position = pl_module.position
+        self.progress.update(position.step, position.epoch + 1)
+        if pl_module.epoch_complete:
+            return  # the epoch's end sees to it
+        if position.step % LOG_EVERY == 0:
+            self._log(trainer, pl_module, self._row(pl_module))
+        self._obey_signal(trainer, position.step)
+        if not trainer.should_stop and time.monotonic() - self.saved >= self.checkpoint_seconds:
+            self._save(pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure, log, write; or, when stopped within the epoch, only keep what there is."""
+        assert isinstance(pl_module, Training)
+        if not pl_module.epoch_complete:
+            self._save(pl_module)
+            return
+        row = self._row(pl_module)
+        pl_module.end_epoch()
+        position = pl_module.position
+        last = position.epoch == pl_module.plan.epochs
+        row["epoch"] = position.epoch
+        row |= self._measure(trainer, pl_module, always=last or position.epoch == 1)
+        self._log(trainer, pl_module, row)
+        self.progress.update(position.step, position.epoch, row, ended=True)
+        self._obey_signal(trainer, 0)
+        if last or trainer.should_stop or self.writing.allows(self.seconds):
+            with self.writing.use():
+                self._save(pl_module)
+                self._publish(pl_module)
+        self._mark(pl_module)
+
+    def _measure(self, trainer: Trainer, training: Training, *, always: bool) -> dict[str, float]:
+        if self.monitor is None:
+            return {}
+        # every rank measures the same images, since a method may talk to the others within; rank 0's clock decides
+        elapsed = trainer.strategy.broadcast(self.seconds)
+        return self.monitor.measure(elapsed, training.device, always=always)
+
+    def _row(self, training: Training) -> dict[str, float]:
+        """Means and rates since the row before."""
+        position, now = training.position, time.monotonic()
+        seconds = max(now - self._row_time, 1e-9)
+        means = training.meter.flush()
+        images = (position.step - self._row_step) * training.plan.images_a_step
+        waited = self.waited()
+        row = {
+            "epoch": position.epoch + position.batch / training.plan.micro_batches,
+            "seconds": self.seconds,
+            **means,
+            "lr": training.rate,
+            "images_per_second": images / seconds,
+            "data_wait": (waited - self._row_wait) / seconds,
+        }
+        self._mark(training)
+        return row
+
+    def _mark(self, training: Training) -> None:
+        """Begin a new interval."""
+        self._row_time, self._row_step, self._row_wait = time.monotonic(), training.position.step, self.waited()
+
+    def _log(self, trainer: Trainer, training: Training, row: dict[str, float]) -> None:
+        if self.metrics is not None:
+            self.metrics.log(training.position.step, row)
+        self.progress.update(training.position.step, training.position.epoch + 1, row)
+        self._raise_alarms(trainer, training, row)
+        self.measured |= row
+
+    def _raise_alarms(self, trainer: Trainer, training: Training, row: dict[str, float]) -> None:
+        found = {alarm.name: alarm for alarm in find_alarms(row, self.measured)}
+        for name, alarm in found.items():
+            if name not in self.raised:
+                self.progress.clear()
+                log.warning("%s", alarm)
+            if alarm.fatal and self.on_alarm == "stop":
+                self._stop(trainer, f"alarm: {alarm}")
+        self.raised = found
+        if "non-finite" in found and not all_finite(training):
+            self._stop(trainer, "the weights are no longer finite, which nothing mends; the last checkpoint is from before")
+
+    def _obey_signal(self, trainer: Trainer, step: int) -> None:
+        """Stop after a signal; ranks agree on it every few steps, so that all do the same number."""
+        wished = self.stop.signal is not None
+        if world_size() > 1:
+            if step % AGREE_EVERY:
+                return
+            device = trainer.strategy.root_device
+            wished = bool(reduce_max(torch.tensor(float(wished), device=device)).item())
+        if wished:
+            self._stop(trainer, "interrupted")
+
+    def _stop(self, trainer: Trainer, reason: str) -> None:
+        if self.reason is None:
+            self.reason = reason
+            log.warning("stopping: %s", reason)
+        trainer.should_stop = True
+
+    def _save(self, training: Training) -> None:
+        self.saved = time.monotonic()
+        if self.recorder is not None and all_finite(training):
+            self.recorder.save(training, self.state_dict())
+
+    def _publish(self, training: Training) -> None:
+        if self.recorder is not None and all_finite(training):
+            self.recorder.publish(training, self.outcome())
+
+
+def all_finite(training: Training) -> bool:
+    """Whether every weight is a number; waits for the device."""
+    norms = torch._foreach_norm([parameter.detach() for parameter in training.method.parameters()])
+    return bool(torch.stack([norm.float() for norm in norms]).isfinite().all())

@@ -1,0 +1,265 @@
+"""Putting a training together, and letting Lightning run it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
+
+from selfsight.data import BadImages, Lane, ResidentLane, Source, numeric_metadata, open_lane
+from selfsight.data.lanes import MARGIN, decoded_bytes
+from selfsight.distributed import convert_sync_batchnorm, gather
+from selfsight.engine.hardware import Hardware, reproducible
+from selfsight.engine.images import Images, bank
+from selfsight.engine.metrics import Metrics
+from selfsight.engine.module import EpochLoader, Plan, Position, Training
+from selfsight.engine.monitor import Buffers, Monitor, at_rest
+from selfsight.engine.progress import Progress
+from selfsight.engine.recorder import Recorder
+from selfsight.engine.signals import StopRequest
+from selfsight.engine.supervisor import Supervisor
+from selfsight.methods.base import Method, Optimisation
+from selfsight.views import Augmentation, ViewSet, original, two_views
+
+log = logging.getLogger(__name__)
+
+BUFFER_BYTES = 600e6
+
+
+def largest_view(views: ViewSet) -> int:
+    """Pixels of the longest side of any view."""
+    return max(size if isinstance(size, int) else max(size) for size in views.sizes)
+
+
+def open_training_lane(
+    source: Source,
+    views: ViewSet,
+    hardware: Hardware,
+    *,
+    batch_size: int,
+    lane: str,
+    workers: int | None,
+    seed: int,
+    max_bad: int | float | None,
+) -> Lane:
+    """The lane that training reads, on this rank."""
+    opened = open_lane(
+        source,
+        batch_size,
+        lane=lane,
+        view_size=largest_view(views),
+        device=hardware.device,
+        workers=workers,
+        seed=seed,
+        rank=hardware.rank,
+        world_size=hardware.world,
+        bad=BadImages(max_bad),
+    )
+    log.info("%s", opened.reason)
+    return opened
+
+
+def make_plan(optimisation: Optimisation, epochs: int, lane: Lane, accumulate: int) -> Plan:
+    """How long to train; refuses an epoch without a single optimiser step."""
+    for name, value in (("epochs", epochs), ("accumulate", accumulate)):
+        if value < 1:
+            raise ValueError(f"{name} is at least 1, not {value}")
+    if len(lane) < accumulate:
+        raise ValueError(
+            f"a step takes {accumulate} batches of {lane.batch_size} images and an epoch has only {len(lane)}: "
+            f"lower accumulate to at most {len(lane)}, or batch_size"
+        )
+    return Plan(optimisation, epochs, len(lane), accumulate, lane.batch_size * lane.world_size * accumulate)
+
+
+def prepare_method(method: Method, source: Source, plan: Plan, hardware: Hardware, *, compiled: bool) -> Method:
+    """The method told how long it trains, laid out for the hardware."""
+    method.prepare(samples=len(source), steps=plan.steps, epochs=plan.epochs, metadata=numeric_metadata(source))
+    if hardware.world > 1:
+        method = convert_sync_batchnorm(method, hardware.device)
+    if method.encoder.spec.dims == 2:
+        method = method.to(memory_format=torch.channels_last)
+    if compiled:
+        method.encoder.compile()
+    return method
+
+
+def make_monitor(
+    method: Method,
+    images: Images,
+    own: ViewSet,
+    augmentation: Augmentation,
+    hardware: Hardware,
+    *,
+    seed: int,
+    workers: int | None,
+) -> Monitor | None:
+    """The monitor with its buffers in memory, or None where nothing is held out."""
+    if images.held_out is None:
+        return None
+    spec = method.encoder.spec
+    size = spec.size[0]
+    labelled = "label" in images.held_out.metadata and len(set(images.train.metadata.get("label", ())) - {-1}) > 1
+
+    def buffer(source: Source) -> ResidentLane:
+        decoded = math.ceil(MARGIN * size)
+        most = max(1, int(len(source) * min(1.0, BUFFER_BYTES / max(1, decoded_bytes(source, decoded)))))
+        return ResidentLane(
+            bank(source, seed, most), 256, size=decoded, threads=workers, shuffle=False, drop_last=False, bad=BadImages(1.0)
+        )
+
+    return Monitor(
+        method,
+        Buffers(buffer(images.held_out), buffer(bank(images.train, seed)) if labelled else None),
+        pair=two_views(size, augmentation).normalised(spec.mean, spec.std),
+        plain=original(size).normalised(spec.mean, spec.std),
+        own=own,
+        autocast=hardware.autocast,
+        seed=seed,
+    )
+
+
+def encoder_of_all(
+    method: Method, lane: Lane, samples: int, hardware: Hardware
+) -> Callable[[Callable[[Tensor], Tensor]], Tensor]:
+    """The `encode` that `Method.before_epoch` receives; rows of unreadable images are zero."""
+    spec = method.encoder.spec
+    plain = original(spec.size[0]).normalised(spec.mean, spec.std)
+
+    def encode(function: Callable[[Tensor], Tensor]) -> Tensor:
+        rows, indices = [], []
+        with at_rest(method):
+            for canvases in in_order(lane):
+                batch = plain([canvas.to(hardware.device) for canvas in canvases], torch.Generator())
+                with hardware.autocast():
+                    rows.append(function(batch.views[0]).float())
+                indices.append(batch.index)
+            features, index = gather(torch.cat(rows)), gather(torch.cat(indices))
+        return features.new_zeros(samples, features.shape[1]).index_copy_(0, index, features)
+
+    return encode
+
+
+def in_order(lane: Lane) -> Iterator[list]:
+    """Every image of this rank's share once, in the source's order."""
+    if isinstance(lane, ResidentLane):
+        ordered: Lane = copy.copy(lane)  # the same pixels, another way through them
+        ordered.shuffle = ordered.drop_last = False
+        ordered.load_state_dict({"epoch": 0, "position": 0})
+    else:
+        ordered = open_lane(
+            lane.source,
+            lane.batch_size,
+            lane="streaming",
+            view_size=math.floor(lane.size / MARGIN),
+            shuffle=False,
+            drop_last=False,
+            rank=lane.rank,
+            world_size=lane.world_size,
+            bad=lane.bad,
+        )
+    yield from ordered
+
+
+def make_trainer(hardware: Hardware, plan: Plan, position: Position, supervisor: Supervisor) -> Trainer:
+    """Lightning's trainer for what is left to do, without its own logging, bars and checkpoints."""
+    return Trainer(
+        accelerator="cpu" if hardware.accelerator == "cpu" else "gpu",
+        devices=hardware.local_world,
+        num_nodes=hardware.world // hardware.local_world,
+        # methods may leave a parameter out of a step, such as a ViT's class token that pooling ignores
+        strategy=DDPStrategy(find_unused_parameters=True) if hardware.world > 1 else "auto",
+        precision="bf16-mixed" if hardware.precision == "bf16" else "32-true",
+        max_epochs=plan.epochs - position.epoch,
+        accumulate_grad_batches=plan.accumulate,
+        callbacks=[supervisor],
+        benchmark=hardware.accelerator == "gpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's tips: what they advise on is decided here."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
+        warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified")
+        yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+def begin(
+    path: Path,
+    config: dict[str, Any],
+    training: Training,
+    lane: Lane,
+    monitor: Monitor | None,
+    images: Images,
+    hardware: Hardware,
+) -> tuple[Recorder, Supervisor]:
+    """Who writes down what happens, and who watches it."""
+    names = {name: config[name] for name in ("method", "encoder")}
+    names |= {"training images": len(images.train), "processes": hardware.world}
+    recorder = Recorder(path, config, names, images, lane.bad, hardware)
+    first = hardware.rank == 0
+    supervisor = Supervisor(
+        recorder=recorder if first else None,
+        metrics=Metrics(path) if first else None,
+        monitor=monitor,
+        progress=Progress(training.plan.epochs, training.plan.steps, sys.stderr if first else None),
+        stop=StopRequest(),
+        waited=lambda: lane.wait,
+        checkpoint_minutes=config["checkpoint_minutes"],
+        on_alarm=config["on_alarm"],
+    )
+    return recorder, supervisor
+
+
+def go_on(recorder: Recorder, supervisor: Supervisor, training: Training) -> None:
+    """Go on from the last checkpoint; a run that was killed before its first one starts anew."""
+    if recorder.checkpoint.exists():
+        supervisor.restore(recorder.restore(training))
+        position = training.position
+        log.info("resuming at step %d, epoch %d of %d", position.step, position.epoch + 1, training.plan.epochs)
+    else:
+        log.info("no checkpoint yet: starting from the beginning")
+    if supervisor.metrics is not None:
+        supervisor.metrics.cut_back(training.position.step)
+
+
+def fit(training: Training, lane: Lane, supervisor: Supervisor, hardware: Hardware) -> None:
+    """Train from where `training` stands to the last epoch, or until someone wants to stop."""
+    if training.position.epoch >= training.plan.epochs:
+        log.info("this run is finished")
+        return
+    with quiet_lightning(), reproducible(hardware.accelerator), supervisor.stop:
+        trainer = make_trainer(hardware, training.plan, training.position, supervisor)
+        try:
+            trainer.fit(training, train_dataloaders=EpochLoader(lane, training.plan, training.position))
+        finally:
+            if supervisor.metrics is not None:
+                supervisor.metrics.close()
+    if supervisor.recorder is not None:
+        supervisor.recorder.summarise(training, supervisor.outcome())

@@ -1,0 +1,155 @@
+"""Training an encoder without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from selfsight.engine import Run
+    from selfsight.methods import Method
+
+
+def pretrain(
+    data: Any,
+    *,
+    method: str | Callable[..., Method] = "simclr",
+    encoder: str | nn.Module = "resnet18",
+    epochs: int = 100,
+    batch_size: int = 256,
+    out: str | Path | None = None,
+    image_size: int | None = None,
+    lr: float | None = None,
+    optimizer: Literal["adamw", "adam", "sgd", "lars"] | None = None,
+    weight_decay: float | None = None,
+    warmup_epochs: float | None = None,
+    clip: float | None = None,
+    accumulate: int = 1,
+    precision: Literal["auto", "bf16", "32"] = "auto",
+    devices: int | str = "auto",
+    lane: Literal["auto", "resident", "streaming"] = "auto",
+    workers: int | None = None,
+    limit: int | None = None,
+    split: str | None = None,
+    label: str = "label",
+    seed: int = 0,
+    weights: str | Path | None = None,
+    compile: bool = False,
+    monitor: bool = True,
+    on_alarm: Literal["warn", "stop"] = "warn",
+    max_bad: int | float | None = None,
+    checkpoint_minutes: float = 5.0,
+    resume: bool = False,
+    overwrite: bool = False,
+    method_options: dict[str, Any] | None = None,
+    encoder_options: dict[str, Any] | None = None,
+    view_options: dict[str, Any] | None = None,
+) -> Run:
+    """Train an encoder on images without labels.
+
+    Everything about the run lies in one folder: settings, metrics, a picture of the first views, the
+    log, checkpoints and the encoder. Ctrl-C or SIGTERM end the run after the present step, with a
+    checkpoint; `resume` goes on from there and arrives at the same weights.
+
+    Args:
+        data: A folder of images, a table (.csv, .parquet), .npy, .npz, "digits", an array or a dataset.
+        method: A method's name (`selfsight list methods`), or the path of a class of your own.
+        encoder: A timm model by name, "resnet_slim", "vit_small_image", or a module.
+        epochs: How often every image is seen.
+        batch_size: Images a batch, on each device.
+        out: The run's folder; by default runs/METHOD-1, runs/METHOD-2 and so on.
+        image_size: Pixels a side of a view; by default the images' own where all are alike and have at
+            most 96 px, else 224.
+        lr: Learning rate for the method's reference batch, usually 256 images, scaled to the real one.
+        optimizer: By default the paper's; another one wants an lr of its own.
+        weight_decay: By default the paper's.
+        warmup_epochs: Epochs in which the rate rises; by default the paper's, at most a tenth of all.
+        clip: Largest norm of the gradient; by default the paper's.
+        accumulate: Batches that make one step.
+        precision: "auto" is bf16 where the hardware computes it.
+        devices: "auto", "cpu", "gpu", or a number of GPUs (of CPU processes where there is no GPU).
+        lane: "resident" decodes all images once into memory, "streaming" once an epoch; "auto" decides.
+        workers: Processes or threads that decode; by default one a processor.
+        limit: Train on a seeded subset of so many images.
+        split: Which part of the data; by default "train" where there is one, else all.
+        label: A table's column of labels; only the monitor and methods that say so look at labels.
+        seed: Fixes weights, order and views.
+        weights: Start from the encoder of a run or of a .safetensors file.
+        compile: Compile the encoder; slow to start, faster for long runs.
+        monitor: Hold out some images and measure the representation on them.
+        on_alarm: Whether an alarm (collapse, non-finite loss and the like) only warns, or stops the run.
+        max_bad: How many unreadable images are borne, as a number or a share; by default 1 %.
+        checkpoint_minutes: Minutes between checkpoints within an epoch.
+        resume: Go on with the run in `out`.
+        overwrite: Delete the run in `out` first.
+        method_options: Keywords of the method, as in its paper: {"temperature": 0.2}.
+        encoder_options: Options of the encoder: {"drop_path_rate": 0.1, "pretrained": True}.
+        view_options: Fields of `Augmentation`: {"blur": 0.5}.
+
+    Returns:
+        The run, with `path`, `metrics`, `summary` and `encoder`; `finished` is False when it was stopped.
+
+    Raises:
+        ValueError: for whatever was asked wrongly, naming the fix.
+        OSError: when a checkpoint cannot be written; the former one stays valid.
+    """
+    settings = dict(locals())
+    from selfsight import engine, gallery
+
+    hardware = engine.choose_hardware(devices, precision)
+    path = engine.choose_folder(out, method, several=hardware.external)
+    engine.check_folder(path, resume=resume, overwrite=overwrite)
+    if hardware.world > 1 and not hardware.external:
+        engine.run_on_ranks(pretrain, hardware.world, {**settings, "out": path})
+        return engine.open_run(path)
+
+    with engine.run_log(hardware.rank) as log:
+        images = engine.divide(data, split=split, limit=limit, label=label, seed=seed, hold_out=monitor)
+        size = engine.choose_size(images.train, image_size)
+        net = engine.build_for(images.train, encoder, size, encoder_options, seed=seed)
+        if weights is not None:
+            engine.start_from(net, weights)
+        model = engine.build_method(method, net, method_options)
+        engine.check_labels(images.train, model)
+        augmentation = engine.build_augmentation(model, view_options)
+        optimisation = engine.choose_optimisation(
+            model.optimisation,
+            epochs=epochs,
+            optimizer=optimizer,
+            lr=lr,
+            weight_decay=weight_decay,
+            warmup_epochs=warmup_epochs,
+            clip=clip,
+        )
+        views = model.views(size, augmentation).normalised(net.spec.mean, net.spec.std)
+        feed = engine.open_training_lane(
+            images.train, views, hardware, batch_size=batch_size, lane=lane, workers=workers, seed=seed, max_bad=max_bad
+        )
+        plan = engine.make_plan(optimisation, epochs, feed, accumulate)
+        config = engine.resolve(
+            settings,
+            encoder=net,
+            model=model,
+            optimisation=optimisation,
+            augmentation=augmentation,
+            precision=hardware.precision,
+        )
+        if hardware.rank == 0:
+            engine.claim_folder(path, config, overwrite=overwrite)
+            log.open(path)
+            images.write_held_out(path / "held_out.csv")
+
+        model = engine.prepare_method(model, images.train, plan, hardware, compiled=compile)
+        training = engine.Training(model, views, plan, seed=seed, rank=hardware.rank)
+        training.encode = engine.encoder_of_all(model, feed, len(images.train), hardware)
+        watch = engine.make_monitor(model, images, views, augmentation, hardware, seed=seed, workers=workers)
+        recorder, supervisor = engine.begin(path, config, training, feed, watch, images, hardware)
+        if resume:
+            engine.go_on(recorder, supervisor, training)
+        elif hardware.rank == 0:
+            gallery.draw_views(training.first_batch(feed), views, path / "views.png")
+        engine.fit(training, feed, supervisor, hardware)
+    return engine.Run(path)
