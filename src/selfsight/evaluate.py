@@ -122,7 +122,7 @@ def read(reader: Reader, functions: dict[str, Any], source: Source) -> tuple[dic
     if len(index) < len(source):
         print(f"{len(source) - len(index):,} images of {source.name} cannot be read and are left out")
     assert source.labels is not None
-    return {name: rows.flatten(1) for name, rows in features.items()}, torch.from_numpy(source.labels)[index]
+    return {name: rows.flatten(1) for name, rows in features.items()}, torch.from_numpy(source.labels[index.numpy()])
 
 
 def save(records: list[dict[str, Any]], model: str | Path | Encoder, out: str | Path | None) -> None:

@@ -88,7 +88,13 @@ class Reader:
                 function.to(self.device)
         side = self.size if isinstance(self.size, int) else max(self.size)
         lane = open_lane(
-            source, batch_size=self.batch_size, size=side, shuffle=False, drop_last=False, workers=self.workers
+            source,
+            self.batch_size,
+            view_size=side,
+            device=self.device,
+            workers=self.workers,
+            shuffle=False,
+            drop_last=False,
         )
         return extract_features(functions, lane, self.view_set, self.device, precision=self.precision)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from selfsight.data import Source, mean_and_std, seeded_sample, split_at_random, splits
+from selfsight.data import Source, UnreadableImage, mean_and_std, seeded_sample, split_at_random, splits
 from selfsight.nets import Encoder, build_encoder, load_encoder, read_spec
 
 TEST_SHARE = 0.2
@@ -63,10 +64,12 @@ def find_encoder(
 
 def usual_size(source: Source) -> int:
     """The images' own size where all are alike, square and at most 96 px, else 224."""
-    shapes = {source.shape(int(index)) for index in seeded_sample(len(source), LOOKED_AT, seed=0)}
-    (shape, *others) = shapes
-    native = not others and len(set(shape)) == 1 and shape[0] <= LARGEST_NATIVE
-    return shape[0] if native else 224
+    shapes = set()
+    for index in seeded_sample(len(source), LOOKED_AT, seed=0):
+        with suppress(UnreadableImage):  # the lane names it
+            shapes.add(source.shape(int(index)))
+    sides = {side for shape in shapes for side in shape}
+    return sides.pop() if len(sides) == 1 and max(sides) <= LARGEST_NATIVE else 224
 
 
 def untrained(encoder: Encoder, seed: int) -> Encoder:
@@ -105,7 +108,7 @@ def train_and_test(
         train, test = split_at_random(source, TEST_SHARE, seed)
         return train, test, f"{source.name} has no test split: a stratified {TEST_SHARE:.0%} is held out by seed {seed}"
     wanted = test_split or ("test" if "test" in parts else "val")
-    for name in ("train", wanted):
+    for name in (wanted, "train"):
         if name not in parts:
             raise ValueError(f"the data has no split {name!r} but {', '.join(map(repr, parts))}")
     return parts["train"], parts[wanted], f"trained on the split 'train', tested on {wanted!r}"

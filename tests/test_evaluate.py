@@ -1,0 +1,129 @@
+"""`evaluate` on handwritten digits: its rows, its splits, what it writes and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.neighbors import KNeighborsClassifier
+
+from selfsight.evaluate import evaluate
+from selfsight.nets import build_encoder, save_encoder
+
+COUNT = 300
+
+
+@pytest.fixture(scope="module")
+def digits():
+    images, labels = load_digits(return_X_y=True)
+    return (images[: 2 * COUNT] * 15).astype(np.uint8).reshape(-1, 8, 8), labels[: 2 * COUNT]
+
+
+@pytest.fixture(scope="module")
+def archive(digits, tmp_path_factory):
+    """Half to train, half to test."""
+    images, labels = digits
+    path = tmp_path_factory.mktemp("data") / "digits.npz"
+    np.savez(
+        path,
+        train_images=images[:COUNT],
+        train_labels=labels[:COUNT],
+        test_images=images[COUNT:],
+        test_labels=labels[COUNT:],
+    )
+    return path
+
+
+@pytest.fixture
+def run(tmp_path):
+    torch.manual_seed(3)
+    encoder = build_encoder("resnet_slim", image_size=8, channels=1)
+    save_encoder(encoder, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def top1(records, encoder, protocol="knn"):
+    return next(r["top1"] for r in records if r["encoder"] == encoder and r["protocol"] == protocol)
+
+
+def test_rows_and_file(run, archive, capsys):
+    records = evaluate(run, archive, protocols="knn,ridge", k=10)
+    rows = [(record["protocol"], record["encoder"]) for record in records]
+    assert rows == [(p, e) for p in ("knn", "ridge") for e in ("trained", "random", "pixels", "chance")]
+    assert all((r["n_train"], r["n_test"], r["seed"]) == (COUNT, COUNT, 0) for r in records)
+    assert (records[0]["k"], records[0]["temperature"]) == (10, 0.07) and records[4]["alpha"] > 0
+    assert json.loads((run / "evaluation.json").read_text()) == records
+    said = capsys.readouterr().out
+    assert "tested on 'test'" in said and f"{top1(records, 'pixels'):.4f}" in said and "evaluation.json" in said
+
+
+def test_pixels_and_chance_agree_with_scikit_learn(run, archive, digits):
+    images, labels = digits
+    records = evaluate(run, archive, protocols=["knn"])
+    x = images.reshape(len(images), -1).astype(float)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    reference = KNeighborsClassifier(20, weights=lambda distance: np.exp((1 - distance**2 / 2) / 0.07))
+    expected = reference.fit(x[:COUNT], labels[:COUNT]).score(x[COUNT:], labels[COUNT:])
+    assert top1(records, "pixels") == pytest.approx(expected, abs=0.007)
+    guess = np.bincount(labels[:COUNT]).argmax()
+    assert top1(records, "chance") == pytest.approx((labels[COUNT:] == guess).mean())
+
+
+def test_linear_names_what_it_chose(run, archive):
+    (linear, _) = evaluate(run, archive, protocols="linear", baselines=False, limit=100)
+    assert linear["lr"] > 0 and linear["weight_decay"] >= 0 and linear["epochs"] > 0
+
+
+def test_the_seed_decides(archive):
+    first, again, other = (
+        evaluate("resnet_slim", archive, protocols="ridge", image_size=16, limit=100, seed=seed) for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert [r["top1"] for r in first] != [r["top1"] for r in other]
+
+
+def test_without_a_split_a_fifth_is_held_out(run, digits, tmp_path, capsys):
+    images, labels = digits
+    np.savez(tmp_path / "all.npz", images=images, labels=labels)
+    records = evaluate(run, tmp_path / "all.npz", protocols="knn", baselines=False)
+    assert (records[0]["n_train"], records[0]["n_test"]) == (480, 120)
+    assert "20%" in capsys.readouterr().out
+
+
+def test_out_names_the_file(archive, tmp_path, capsys):
+    records = evaluate("resnet_slim", archive, protocols="knn", image_size=16, limit=50, out=tmp_path / "new" / "e.json")
+    assert json.loads((tmp_path / "new" / "e.json").read_text()) == records
+
+
+def test_broken_and_unlabelled_images_are_left_out(run, digits, tmp_path, capsys):
+    images, labels = digits
+    lines = ["path,label"]
+    for number, (image, label) in enumerate(zip(images[:40], labels[:40] % 2, strict=True)):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{'' if number == 5 else label}")
+    (tmp_path / "7.png").write_bytes(b"no image")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    records = evaluate(run, tmp_path / "table.csv", protocols="knn", baselines=False)
+    assert records[0]["n_train"] + records[0]["n_test"] == 38
+    said = capsys.readouterr().out
+    assert "no label" in said and "cannot be read" in said
+
+
+def test_bad_input(run, digits, tmp_path):
+    images, _ = digits
+    np.savez(tmp_path / "unlabelled.npz", images=images)
+    np.savez(tmp_path / "alike.npz", images=images, labels=np.ones(len(images), dtype=int))
+    with pytest.raises(ValueError, match="label="):
+        evaluate(run, tmp_path / "unlabelled.npz")
+    with pytest.raises(ValueError, match="two classes"):
+        evaluate(run, tmp_path / "alike.npz", protocols="knn")
+    with pytest.raises(ValueError, match="unknown protocol 'kn': did you mean knn"):
+        evaluate(run, "digits", protocols="kn")
+    with pytest.raises(ValueError, match="no split 'val'"):
+        evaluate(run, tmp_path / "alike.npz", test_split="val")
+    with pytest.raises(ValueError, match="no encoder at"):
+        evaluate(tmp_path / "nowhere", "digits")
