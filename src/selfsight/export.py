@@ -68,7 +68,7 @@ def write_onnx(encoder: Encoder, out: Path, opset: int | None = None) -> None:
     content = onnx_graph(encoder, opset).SerializeToString()
     difference = onnx_difference(encoder, content)
     if not difference < TOLERANCE:
-        raise RuntimeError(f"onnxruntime differs from torch by {difference:.1e}, allowed are {TOLERANCE}: wrote nothing")
+        raise RuntimeError(f"onnxruntime differs from torch by {difference:.1e}, allowed is {TOLERANCE}: not written")
     write_atomically(out, content)
     print(f"wrote {out}: images in [0, 1] to features, at most {difference:.1e} from torch (onnxruntime, CPU)")
 

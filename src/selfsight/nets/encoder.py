@@ -178,6 +178,8 @@ def build_encoder(
     """
     options = plain_options(options)
     timm_name, arguments = timm_call(name, image_size, channels, options)
+    if pretrained and (name in ALIASES or not timm.is_model_pretrained(name)):
+        raise ValueError(f"nobody published weights of {name!r}: leave pretrained out, or choose another encoder")
     model = create_timm(timm_name, arguments, pretrained=pretrained)
     _check_patches(model, name, sizes(image_size))
     stem = _choose_stem(model, name, stem, max(sizes(image_size)))
@@ -268,7 +270,7 @@ def plain_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def create_timm(timm_name: str, arguments: dict[str, Any], *, pretrained: bool = False) -> Any:
-    """timm's model; `ValueError` where timm objects to an option or has no fitting weights."""
+    """timm's model; `ValueError` where timm objects to an option or cannot give fitting weights."""
     try:
         return timm.create_model(timm_name, pretrained=pretrained, **arguments)
     except TypeError as error:
@@ -281,7 +283,11 @@ def create_timm(timm_name: str, arguments: dict[str, Any], *, pretrained: bool =
     except RuntimeError as error:
         if not pretrained:
             raise
-        raise ValueError(f"encoder {timm_name!r} has no pretrained weights for these options: {error}") from error
+        raise ValueError(f"pretrained weights of {timm_name!r} do not fit these options: {error}") from error
+    except OSError as error:
+        if not pretrained:
+            raise
+        raise ValueError(f"could not fetch pretrained weights of {timm_name!r}, is there a network? {error}") from error
 
 
 def _parameters(timm_name: str) -> set[str]:

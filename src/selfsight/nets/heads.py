@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -31,13 +32,14 @@ def mlp(
         raise ValueError("an mlp wants at least one output dimension")
     bias = not norm if bias is None else bias
     last_bias = not last_norm if last_bias is None else last_bias
+    *hidden, (before_last, last) = pairwise((width, *dims))
     layers: list[nn.Module] = []
-    for before, after in zip((width, *dims[:-2]), dims[:-1], strict=True):
+    for before, after in hidden:
         layers += [nn.Linear(before, after, bias=bias)]
         layers += [nn.BatchNorm1d(after)] if norm else []
         layers += [activation()]
-    layers += [nn.Linear((width, *dims)[-2], dims[-1], bias=last_bias)]
-    layers += [_output_norm(dims[-1], last_affine)] if last_norm else []
+    layers += [nn.Linear(before_last, last, bias=last_bias)]
+    layers += [_output_norm(last, last_affine)] if last_norm else []
     return nn.Sequential(*layers)
 
 

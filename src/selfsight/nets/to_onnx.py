@@ -58,7 +58,9 @@ def onnx_graph(encoder: Encoder, opset: int | None = None) -> Any:
     graph = program.model_proto
     written = max(entry.version for entry in graph.opset_import if entry.domain == "")
     if opset not in (None, written):
-        raise ValueError(f"torch cannot write opset {opset} for this encoder, only {written}: leave opset out")
+        raise ValueError(
+            f"asked for opset {opset}, torch wrote {written}: leave opset out, or ask for one that it knows"
+        )
     onnx.helper.set_model_props(graph, describe(encoder))
     return graph
 
