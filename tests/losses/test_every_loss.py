@@ -1,0 +1,161 @@
+"""What holds for every loss: exact gradients, exact sharding, and float32 whatever the autocast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsight import losses
+
+N, D = 8, 6
+
+
+@dataclass
+class Case:
+    """A loss of tensors with a row an image; `learned` of them, from the first, receive gradients."""
+
+    loss: Callable[..., Tensor]
+    rows: list[Tensor]
+    learned: int
+
+
+def swav(*scores):
+    return losses.swapped_prediction(scores[:4], [losses.sinkhorn(view) for view in scores[4:]])
+
+
+def dino(*logits):
+    return losses.dino(logits[:3], logits[3:], torch.linspace(-1, 1, D))
+
+
+def info_nce(q, k):
+    queue = F.normalize(torch.eye(D)[:4] + 0.5, dim=1)
+    return losses.info_nce(q, k, queue.double() if q.dtype == torch.float64 else queue)
+
+
+def vicreg(za, zb):
+    terms = losses.vicreg(za, zb, margin=1.5)
+    return 25 * terms["invariance"] + 25 * terms["variance"] + terms["covariance"]
+
+
+def supcon(za, zb, zc, labels):
+    return losses.supcon([za, zb, zc], labels)
+
+
+def distance_correlation(x, y):
+    return losses.distance_correlation(x, y)
+
+
+def unbiased_distance_correlation(x, y):
+    return losses.distance_correlation(x, y, estimator="unbiased")
+
+
+def raw_reconstruction(prediction, target, masked):
+    return losses.masked_reconstruction(prediction, target, masked, normalise=False)
+
+
+def make_cases(dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    def pair():
+        first = draw(N, D)
+        return [first, first + 0.5 * draw(N, D)]
+
+    labels = torch.tensor([0, 1, -1, 0, 2, -1, 1, 0])
+    masked = torch.rand(N, 5, generator=generator) < torch.linspace(0.1, 0.9, N)[:, None]
+    wide = [draw(N, D), draw(N, 2, 3)]
+    wide[1][:, 0] += wide[0][:, :3]
+    return {
+        "nt_xent": Case(losses.nt_xent, pair(), 2),
+        "info_nce": Case(info_nce, pair(), 1),
+        "supcon": Case(supcon, [*pair(), draw(N, D), labels], 3),
+        "negative_cosine": Case(losses.negative_cosine, pair(), 1),
+        "byol": Case(losses.byol, pair(), 1),
+        "dino": Case(dino, [draw(N, D) for _ in range(5)], 3),
+        "swav": Case(swav, [F.normalize(draw(N, D), dim=1) for _ in range(6)], 4),
+        "barlow_twins": Case(losses.barlow_twins, pair(), 2),
+        "vicreg": Case(vicreg, pair(), 2),
+        "variance_hinge": Case(losses.variance_hinge, [draw(N, D)], 1),
+        "covariance": Case(losses.covariance, [draw(N, D)], 1),
+        "distance_correlation": Case(distance_correlation, wide, 2),
+        "unbiased_distance_correlation": Case(unbiased_distance_correlation, wide, 2),
+        "masked_reconstruction": Case(losses.masked_reconstruction, [draw(N, 5, 12), draw(N, 5, 12), masked], 1),
+        "raw_reconstruction": Case(raw_reconstruction, [draw(N, 5, 12), draw(N, 5, 12), masked], 2),
+    }
+
+
+NAMES = list(make_cases())
+
+
+def value_and_gradients(case, rows):
+    leaves = [row.clone().requires_grad_() if row.is_floating_point() else row for row in rows]
+    value = case.loss(*leaves)
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    gradients = torch.autograd.grad(value, wanted, allow_unused=True)
+    return value.detach(), gradients
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_those_of_finite_differences(name):
+    case = make_cases()[name]
+    fixed = case.rows[case.learned :]
+    learned = [row.requires_grad_() for row in case.rows[: case.learned]]
+    assert torch.autograd.gradcheck(lambda *rows: case.loss(*rows, *fixed), learned)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_targets_receive_no_gradient(name):
+    case = make_cases()[name]
+    gradients = value_and_gradients(case, case.rows)[1]
+    assert all(gradient.abs().max() > 0 for gradient in gradients[: case.learned])
+    if name != "masked_reconstruction":  # whose targets are pixels
+        assert all(gradient is None for gradient in gradients[case.learned :])
+
+
+def on_shard(name):
+    case = make_cases()[name]
+    half = N // 2
+    mine = [row[dist.get_rank() * half : (dist.get_rank() + 1) * half] for row in case.rows]
+    return value_and_gradients(case, mine)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_ranks_give_the_global_loss_and_its_gradients(gloo_pool, name):
+    case = make_cases()[name]
+    value, gradients = value_and_gradients(case, case.rows)
+    (first, first_gradients), (second, second_gradients) = gloo_pool.run(on_shard, name)
+    torch.testing.assert_close((first + second) / 2, value)
+    for number, gradient in enumerate(gradients[: case.learned]):
+        sharded = torch.cat([first_gradients[number], second_gradients[number]]) / 2
+        torch.testing.assert_close(sharded, gradient)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_autocast_changes_nothing(name):
+    case = make_cases(torch.float32)[name]
+    half = [row.bfloat16() if row.is_floating_point() else row for row in case.rows]
+    with torch.autocast("cpu", torch.bfloat16):
+        value, _ = value_and_gradients(case, case.rows)
+        from_half, gradients = value_and_gradients(case, half)
+    assert torch.equal(value, value_and_gradients(case, case.rows)[0])
+    widened = [row.float() if row.is_floating_point() else row for row in half]
+    assert from_half.dtype == torch.float32
+    assert torch.equal(from_half, value_and_gradients(case, widened)[0])
+    assert all(gradient.dtype == torch.bfloat16 and gradient.isfinite().all() for gradient in gradients[: case.learned])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_collapsed_net_gives_finite_values_and_gradients(name):
+    case = make_cases(torch.float32)[name]
+    same = [torch.full_like(row, 0.5) if row.is_floating_point() else row for row in case.rows]
+    value, gradients = value_and_gradients(case, same)
+    assert value.isfinite()
+    assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
