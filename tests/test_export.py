@@ -62,7 +62,7 @@ def test_a_graph_that_differs_or_has_another_opset_is_not_kept(tmp_path, monkeyp
     from selfsight.nets import to_onnx
 
     run, encoder = run_folder(tmp_path)
-    with pytest.raises(ValueError, match="asked for opset 12, torch wrote 18"):
+    with pytest.raises(ValueError, match="asked for opset 12, torch wrote"):
         export(run, out=tmp_path / "encoder.onnx", opset=12)
     graph = to_onnx.onnx_graph(encoder)
     save_encoder(build_encoder("resnet_slim", image_size=32), run)

@@ -85,7 +85,8 @@ def write_state_dict(encoder: Encoder, out: Path) -> None:
     content = io.BytesIO()
     torch.save({name: value.detach().cpu() for name, value in encoder.model.state_dict().items()}, content)
     write_atomically(out, content.getvalue())
-    print(f"wrote {out}, which plain timm reads:\n\n{rebuild_snippet(encoder.spec, str(out))}")
+    print(f"wrote {out}; images in [0, 1] are normalised with mean {encoder.spec.mean} and std {encoder.spec.std}")
+    print(f"plain timm reads it:\n\n{rebuild_snippet(encoder.spec, str(out))}")
 
 
 def write_safetensors(encoder: Encoder, out: Path) -> None:

@@ -150,7 +150,7 @@ class Encoder(nn.Module):
     def patch(self) -> int:
         """Pixels a side of a patch."""
         self._need_patches()
-        return self.model.patch_embed.patch_size[0]
+        return self.model.patch_embed.feat_ratio()
 
     def grid(self, size: int | tuple[int, ...] | None = None) -> tuple[int, ...]:
         """Patches along each axis of an image of `size`, by default the encoder's own."""
@@ -308,7 +308,7 @@ def _is_vit(model: Any) -> bool:
 def _check_patches(model: Any, name: str, size: tuple[int, ...]) -> None:
     if not _is_vit(model):
         return
-    patch = model.patch_embed.patch_size
+    patch = model.patch_embed.feat_ratio(as_scalar=False)
     if any(side % step for side, step in zip(size, patch, strict=True)):
         lower, upper = size[0] // patch[0] * patch[0], -(-size[0] // patch[0]) * patch[0]
         sides = " or ".join(str(side) for side in (lower, upper) if side)
