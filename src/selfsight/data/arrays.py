@@ -34,7 +34,9 @@ def channel_axis(shape: Sequence[int], channels: int | None = None, *, of: str =
         return 0
     if len(shape) == 3 and channels in (None, 1):
         return None
-    raise ValueError(f"cannot tell the channels of {of} with images of shape {tuple(shape)}: name their number with channels=")
+    raise ValueError(
+        f"cannot tell the channels of {of} with images of shape {tuple(shape)}: name their number with channels="
+    )
 
 
 def as_channels_first(array: np.ndarray | Tensor, axis: int | None) -> Tensor:
@@ -48,7 +50,9 @@ def _plain(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "buif":
         raise ValueError(f"arrays of {array.dtype} are not images: use uint8, uint16, int16 or float32")
     if not array.dtype.isnative or array.dtype in (np.uint32, np.uint64):
-        array = array.astype(np.int64 if array.dtype.kind == "u" and array.itemsize > 2 else array.dtype.newbyteorder("="))
+        array = array.astype(
+            np.int64 if array.dtype.kind == "u" and array.itemsize > 2 else array.dtype.newbyteorder("=")
+        )
     return array if array.flags.writeable and min(array.strides, default=0) >= 0 else array.copy()
 
 
@@ -70,8 +74,10 @@ class ArraySource(Source):
         value_range: tuple[float, float] | None = None,
     ):
         if images.ndim < 3 or len(images) == 0:
-            raise ValueError(f"{name} has shape {tuple(images.shape)}: expected at least one image in an array (N, H, W), "
-                             "(N, C, H, W), (N, H, W, C), (N, D, H, W) or (N, C, D, H, W)")  # fmt: skip
+            raise ValueError(
+                f"{name} has shape {tuple(images.shape)}: expected at least one image in an array (N, H, W), "
+                "(N, C, H, W), (N, H, W, C), (N, D, H, W) or (N, C, D, H, W)"
+            )
         self.images = images.detach().cpu() if isinstance(images, Tensor) else images
         self.axis = channel_axis(images.shape[1:], channels, of=name)
         first = self._pixels(0)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
+
+FULL_ENOUGH = 0.7  # the share of a canvas that images must fill to share it
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Canvas:
     metadata: numeric columns by name, each `(B,)`; a class label is int64 under "label",
         -1 where it is missing.
     value_range: the lowest and highest value that the source can hold; views map it to [0, 1].
+    full: whether every image fills the canvas, where the maker knows.
     """
 
     pixels: Tensor
@@ -27,6 +31,7 @@ class Canvas:
     index: Tensor
     metadata: dict[str, Tensor] = field(default_factory=dict)
     value_range: tuple[float, float] = (0.0, 255.0)
+    full: bool | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -39,6 +44,8 @@ class Canvas:
     @property
     def uniform(self) -> bool:
         """Whether the canvas has no padding, known without looking at the device."""
+        if self.full is not None:
+            return self.full
         return self.extent.device.type == "cpu" and bool((self.extent == torch.tensor(self.spatial)).all())
 
     def map(self, function) -> Canvas:
@@ -49,6 +56,7 @@ class Canvas:
             function(self.index),
             {name: function(column) for name, column in self.metadata.items()},
             self.value_range,
+            self.full,
         )
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Canvas:
@@ -76,7 +84,8 @@ def full_canvas(
     count = len(pixels)
     extent = torch.tensor(pixels.shape[2:]).expand(count, -1)
     index = torch.arange(count) if index is None else index
-    return Canvas(pixels, extent.to(pixels.device), index.to(pixels.device), metadata or {}, value_range)
+    extent, index = (tensor.to(pixels.device, non_blocking=True) for tensor in (extent, index))
+    return Canvas(pixels, extent, index, metadata or {}, value_range, full=True)
 
 
 def pad_together(arrays: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -86,3 +95,43 @@ def pad_together(arrays: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     for row, array in zip(pixels, arrays, strict=True):
         row[(slice(None), *(slice(size) for size in array.shape[1:]))] = array
     return pixels, extent
+
+
+def group_shapes(shapes: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Which images share a canvas, so that each canvas is filled to at least 70 %.
+
+    Largest first, each image joins the canvas that it leaves fullest, or begins a new one.
+    Groups and their members are in the order of the images.
+    """
+    if len({tuple(shape) for shape in shapes}) == 1:
+        return [list(range(len(shapes)))]
+    sizes = np.asarray(shapes, dtype=np.int64)
+    areas = sizes.prod(1)
+    groups: list[list[int]] = []
+    corners = np.empty((0, sizes.shape[1]), dtype=np.int64)
+    filled = np.empty(0, dtype=np.int64)
+    for image in np.argsort(-areas, kind="stable").tolist():
+        wider = np.maximum(corners, sizes[image])
+        counts = np.array([len(group) + 1 for group in groups])
+        fill = (filled + areas[image]) / (counts * wider.prod(1)) if groups else np.zeros(0)
+        best = int(fill.argmax()) if groups else -1
+        if best >= 0 and fill[best] >= FULL_ENOUGH:
+            groups[best].append(image)
+            corners[best], filled[best] = wider[best], filled[best] + areas[image]
+        else:
+            groups.append([image])
+            corners = np.concatenate([corners, sizes[image : image + 1]])
+            filled = np.append(filled, areas[image])
+    return sorted(sorted(group) for group in groups)
+
+
+def share_canvases(images: Sequence[Tensor]) -> list[tuple[Tensor, Tensor | None, list[int]]]:
+    """Pixels, extent (None where the canvas is full) and positions of images on as few canvases as suit them."""
+    shared = []
+    for group in group_shapes([image.shape[1:] for image in images]):
+        members = [images[position] for position in group]
+        if len({image.shape for image in members}) == 1:
+            shared.append((torch.stack(members), None, group))
+        else:
+            shared.append((*pad_together(members), group))
+    return shared

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -20,8 +21,8 @@ LOOKED_AT = 64
 class DatasetSource(Source):
     """A dataset whose items are an image, `(image, label, ...)` or `{"image": ..., "label": ...}`.
 
-    The image is a PIL image, an array or a tensor. Labels come from `dataset.targets` or
-    `dataset.labels` where it has them, else from one pass over the items. It is read by one
+    The image is a PIL image, an array or a tensor. Labels come from the dataset's
+    `targets` or `labels` where it has them, else from one pass over the items. It is read by one
     thread, since datasets need not be thread-safe.
     """
 
@@ -71,19 +72,31 @@ class DatasetSource(Source):
         return as_channels_first(image, channel_axis(image.shape, self.channels_given, of=type(self.dataset).__name__))
 
 
-def _labels(dataset: Any, item) -> tuple[np.ndarray | None, list[str] | None]:
-    values = getattr(dataset, "targets", getattr(dataset, "labels", None))
-    if values is None or np.ndim(values) != 1 or len(values) != len(dataset):
+def _labels(dataset: Any, item: Callable[[int], tuple[Any, Any]]) -> tuple[np.ndarray | None, list[str] | None]:
+    """Codes and class names, or None twice."""
+    values = _stored_labels(dataset)
+    if values is None:
         if not _is_label(item(0)[1]):
             return None, None
-        values = [_scalar(item(index)[1]) for index in range(len(dataset))]
-    elif isinstance(values, Tensor):
-        values = values.cpu().numpy()
+        values = np.asarray([_scalar(item(index)[1]) for index in range(len(dataset))])
     names = getattr(dataset, "classes", None)
-    array = np.asarray(values)
-    if names is not None and array.dtype.kind in "iu" and -1 <= array.min() and array.max() < len(names):
-        return array.astype(np.int64), [str(name) for name in names]
-    return encode_labels(array)
+    if names is not None and values.dtype.kind in "iu" and values.min() >= -1 and values.max() < len(names):
+        return values.astype(np.int64), [str(name) for name in names]
+    return encode_labels(values)
+
+
+def _stored_labels(dataset: Any) -> np.ndarray | None:
+    """One label an item from an attribute of the dataset, or of the one that it is a subset of."""
+    if isinstance(dataset, torch.utils.data.Subset):
+        values = _stored_labels(dataset.dataset)
+        return None if values is None else values[np.asarray(dataset.indices)]
+    for name in ("targets", "labels", "_labels"):
+        values = getattr(dataset, name, None)
+        if values is not None:
+            array = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+            if array.size == len(dataset) and array.dtype.kind in "iuUSOb":
+                return array.ravel()
+    return None
 
 
 def _is_label(value: Any) -> bool:

@@ -13,7 +13,16 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 LONGEST = 3  # the long side is kept below this many times the short side asked for
-DECODE_ERRORS = (OSError, ValueError, SyntaxError, RuntimeError, EOFError, IndexError, KeyError, Image.DecompressionBombError)
+DECODE_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    RuntimeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    Image.DecompressionBombError,
+)
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -32,14 +41,16 @@ class ImageFormat:
     def __post_init__(self):
         known = (1, 3, 4) if self.dtype == torch.uint8 else (1, 3)
         if self.channels not in known:
-            raise ValueError(f"image files of type {self.dtype} have {known} channels, not {self.channels}: use .npy arrays")
+            raise ValueError(
+                f"image files of type {self.dtype} have {known} channels, not {self.channels}: use .npy arrays"
+            )
 
 
 def kind_of(image: Image.Image) -> tuple[str, bool]:
     """PIL's mode of an image, and whether any of its pixels is not opaque."""
     if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
         return image.mode, False
-    return image.mode, image.convert("RGBA").getextrema()[3][0] < 255
+    return image.mode, image.convert("RGBA").getchannel("A").getextrema()[0] < 255
 
 
 def common_format(kinds: set[tuple[str, bool]], channels: int | None) -> ImageFormat:
@@ -70,19 +81,23 @@ def decode(data: bytes, form: ImageFormat, size: int | None = None) -> Tensor:
     """
     if data[:3] == b"\xff\xd8\xff" and form.dtype == torch.uint8 and form.channels < 4 and not _much_larger(data, size):
         mode = ImageReadMode.GRAY if form.channels == 1 else ImageReadMode.RGB
+        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         try:
-            return shrink(decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode, apply_exif_orientation=True), size)
+            pixels = decode_jpeg(encoded, mode, apply_exif_orientation=True)
+            assert isinstance(pixels, Tensor)
+            return shrink(pixels, size)
         except RuntimeError:
             pass  # a flavour that torchvision does not know, or a broken file: PIL decodes it or says what is wrong
     with Image.open(BytesIO(data)) as image:
         if size is not None:
-            image.draft(None, scaled_shape(image.size, size))
+            width, height = scaled_shape(image.size, size)
+            image.draft(None, (width, height))
         return shrink(image_to_tensor(ImageOps.exif_transpose(image), form), size)
 
 
-def encoded_shape(data: bytes) -> tuple[int, int]:
-    """Height and width of an encoded image, upright, from its header."""
-    with Image.open(BytesIO(data)) as image:
+def encoded_shape(path: str) -> tuple[int, int]:
+    """Height and width of an image file, upright, from its header."""
+    with Image.open(path) as image:
         turned = image.getexif().get(0x0112, 1) >= 5
         return (image.width, image.height) if turned else (image.height, image.width)
 
@@ -135,7 +150,7 @@ def shrink(pixels: Tensor, size: int | None) -> Tensor:
     if flat:
         small = F.interpolate(values, size=target, mode="bilinear", antialias=True)[0]
     else:
-        small = F.adaptive_avg_pool3d(values, target)[0]
+        small = F.adaptive_avg_pool3d(values, (target[0], target[1], target[2]))[0]
     if not native and not pixels.dtype.is_floating_point:
         small = small.round()
     return small.to(pixels.dtype)

@@ -13,7 +13,16 @@ from PIL import Image
 from torch import Tensor
 
 from selfsight.data.arrays import as_channels_first, channel_axis
-from selfsight.data.decoding import DECODE_ERRORS, ImageFormat, UnreadableImage, common_format, decode, encoded_shape, kind_of, shrink
+from selfsight.data.decoding import (
+    DECODE_ERRORS,
+    ImageFormat,
+    UnreadableImage,
+    common_format,
+    decode,
+    encoded_shape,
+    kind_of,
+    shrink,
+)
 from selfsight.data.sources import Source, range_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -63,7 +72,7 @@ class FileSource(Source):
         try:
             if self.arrays:
                 return tuple(self._array(path).shape[1:])
-            return encoded_shape(Path(path).read_bytes())
+            return encoded_shape(path)
         except DECODE_ERRORS as error:
             raise _unreadable(path, error) from error
 
@@ -72,7 +81,8 @@ class FileSource(Source):
         pixels = as_channels_first(array, channel_axis(array.shape, self.form.channels, of=path))
         if pixels.shape[0] != self.form.channels or pixels.dtype != self.form.dtype:
             raise ValueError(
-                f"has {pixels.shape[0]} channels of {pixels.dtype}, the others {self.form.channels} of {self.form.dtype}"
+                f"has {pixels.shape[0]} channels of {pixels.dtype}, "
+                f"the others {self.form.channels} of {self.form.dtype}"
             )
         return pixels
 
@@ -80,7 +90,11 @@ class FileSource(Source):
         kinds = {kind for _, kind in self._readable(name, LOOKED_AT, _open_kind)}
         form = common_format(kinds, channels)
         floats = form.dtype == torch.float32
-        sample = self._readable(name, LOOKED_AT_CLOSELY, lambda path: decode(Path(path).read_bytes(), form)) if floats else ()
+        sample = (
+            self._readable(name, LOOKED_AT_CLOSELY, lambda path: decode(Path(path).read_bytes(), form))
+            if floats
+            else ()
+        )
         return form, range_of(form.dtype, (pixels for _, pixels in sample))
 
     def _look_at_arrays(self, name: str, channels: int | None) -> tuple[ImageFormat, tuple[float, float]]:

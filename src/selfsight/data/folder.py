@@ -30,18 +30,20 @@ class FolderSource(FileSource):
         found = find_images(root)
         if not found:
             raise ValueError(f"no images in {root}: expected files ending in {', '.join(SUFFIXES)}")
-        columns: dict[str, list | np.ndarray] = {"path": [str(root / path) for path in found]}
-        tops = [path.split(os.sep, 1)[0] if os.sep in path else None for path in found]
-        names = classes or sorted({top for top in tops if top is not None})
-        if len(names) > 1:
+        paths = [str(root / path) for path in found]
+        columns: dict[str, list[str] | np.ndarray] = {"path": paths}
+        tops = top_folders(found)
+        names = sorted(set(tops) - {""}) if classes is None else classes
+        labelled = len(names) > 1 and any(tops)
+        if labelled:
             code = {name: number for number, name in enumerate(names)}
-            columns["label"] = np.array([code.get(top, -1) if top else -1 for top in tops], dtype=np.int64)
+            columns["label"] = np.array([code.get(top, -1) for top in tops], dtype=np.int64)
         super().__init__(
-            columns["path"],
+            paths,
             pd.DataFrame(columns),
             name=str(root),
             channels=channels,
-            classes=names if len(names) > 1 else None,
+            classes=names if labelled else None,
         )
 
 
@@ -64,14 +66,23 @@ def find_images(root: Path) -> list[str]:
     return sorted(found)
 
 
+def top_folders(paths: list[str]) -> list[str]:
+    """The first folder of each relative path, "" where there is none."""
+    return [path.split(os.sep, 1)[0] if os.sep in path else "" for path in paths]
+
+
 def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
 def split_folders(root: Path) -> dict[str, Path]:
-    """Folders `train`, `val`, `test` (or their longer names) of `root`: none unless `train` has company."""
-    found = {SPLITS[entry.name.lower()]: entry for entry in sorted(root.iterdir()) if entry.is_dir() and entry.name.lower() in SPLITS}
-    return found if "train" in found and len(found) > 1 else {}
+    """Folders `train`, `val`, `test` (or their longer names) of `root`.
+
+    None unless `train` has one of the others beside it, or is alone: among other folders it is a class.
+    """
+    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not _hidden(entry.name)]
+    found = {SPLITS[folder.name.lower()]: folder for folder in folders if folder.name.lower() in SPLITS}
+    return found if "train" in found and (len(found) > 1 or len(folders) == 1) else {}
 
 
 def folder_splits(root: str | Path, channels: int | None = None) -> dict[str, FolderSource]:
@@ -80,7 +91,7 @@ def folder_splits(root: str | Path, channels: int | None = None) -> dict[str, Fo
     folders = split_folders(root)
     if not folders:
         return {"all": FolderSource(root, channels=channels)}
-    classes = sorted({entry.name for folder in folders.values() for entry in folder.iterdir() if entry.is_dir() and not _hidden(entry.name)})
+    classes = sorted({top for folder in folders.values() for top in top_folders(find_images(folder)) if top})
     sources = {}
     for split in sorted(folders, key=("train", "val", "test").index):
         sources[split] = FolderSource(folders[split], channels=channels, classes=classes)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from selfsight.data.canvas import Canvas, full_canvas, pad_together
+from selfsight.data.canvas import Canvas, full_canvas
 from selfsight.data.checks import BadImages
 from selfsight.data.sources import Source, numeric_metadata
-
-FULL_ENOUGH = 0.7  # the share of a canvas that images must fill to share it
 
 
 class Lane:
@@ -124,63 +121,14 @@ class Lane:
         """Go on from there."""
         self.epoch, self.position, self._started = int(state["epoch"]), int(state["position"]), False
 
-    def metadata_of(self, index: Tensor) -> dict[str, Tensor]:
-        """Numeric metadata of the images at `index`."""
-        return {name: column[index] for name, column in self.columns.items()}
+    def canvas(self, pixels: Tensor, extent: Tensor | None, index: Tensor, rows: Tensor | None = None) -> Canvas:
+        """A canvas with the metadata at `rows` of the columns, which is `index` unless given.
 
-
-def gather_rows(pixels: Tensor, index: Tensor) -> Tensor:
-    """`pixels[index]`, for unsigned 16-bit pixels too, which torch does not index on every device."""
-    if pixels.dtype == torch.uint16:
-        return pixels.view(torch.int16)[index].view(torch.uint16)
-    return pixels[index]
-
-
-def group_shapes(shapes: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Which images share a canvas, so that each canvas is filled to at least 70 %.
-
-    Largest first, each image joins the canvas that it leaves fullest, or begins a new one.
-    Groups and their members are in the order of the images.
-    """
-    if len({tuple(shape) for shape in shapes}) == 1:
-        return [list(range(len(shapes)))]
-    sizes = np.asarray(shapes, dtype=np.int64)
-    areas = sizes.prod(1)
-    groups: list[list[int]] = []
-    corners = np.empty((0, sizes.shape[1]), dtype=np.int64)
-    filled = np.empty(0, dtype=np.int64)
-    for image in np.argsort(-areas, kind="stable").tolist():
-        wider = np.maximum(corners, sizes[image])
-        counts = np.array([len(group) + 1 for group in groups])
-        fill = (filled + areas[image]) / (counts * wider.prod(1)) if groups else np.zeros(0)
-        best = int(fill.argmax()) if groups else -1
-        if best >= 0 and fill[best] >= FULL_ENOUGH:
-            groups[best].append(image)
-            corners[best], filled[best] = wider[best], filled[best] + areas[image]
-        else:
-            groups.append([image])
-            corners = np.concatenate([corners, sizes[image : image + 1]])
-            filled = np.append(filled, areas[image])
-    return sorted(sorted(group) for group in groups)
-
-
-def share_canvases(images: Sequence[Tensor]) -> list[tuple[Tensor, Tensor | None, list[int]]]:
-    """Pixels, extent (None where the canvas is full) and positions of images on as few canvases as suit them."""
-    shared = []
-    for group in group_shapes([image.shape[1:] for image in images]):
-        members = [images[position] for position in group]
-        if len({image.shape for image in members}) == 1:
-            shared.append((torch.stack(members), None, group))
-        else:
-            shared.append((*pad_together(members), group))
-    return shared
-
-
-def make_canvas(
-    pixels: Tensor, extent: Tensor | None, index: Tensor, metadata: dict[str, Tensor], value_range: tuple[float, float]
-) -> Canvas:
-    """A canvas; without `extent` its images fill it."""
-    if extent is None:
-        return full_canvas(pixels, index, metadata, value_range)
-    device = pixels.device
-    return Canvas(pixels, extent.to(device), index.to(device), metadata, value_range)
+        Without `extent` the images fill the canvas.
+        """
+        rows = index if rows is None else rows
+        metadata = {name: column.index_select(0, rows) for name, column in self.columns.items()}
+        if extent is None:
+            return full_canvas(pixels, index, metadata, self.source.value_range)
+        extent = extent.to(pixels.device, non_blocking=True)
+        return Canvas(pixels, extent, index, metadata, self.source.value_range, full=False)

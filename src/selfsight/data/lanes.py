@@ -12,7 +12,8 @@ import torch
 
 from selfsight.data.decoding import UnreadableImage, scaled_shape
 from selfsight.data.lane import Lane
-from selfsight.data.resident import ResidentLane, usable_cpus
+from selfsight.data.reading import usable_cpus
+from selfsight.data.resident import ResidentLane
 from selfsight.data.sources import Source, seeded_sample
 from selfsight.data.streaming import StreamingLane
 
@@ -51,9 +52,17 @@ def open_lane(
     fits = needed <= free or storage is not None
     compared = f"{needed / 1e9:.2f} GB decoded, {free / 1e9:.2f} GB allowed"
     if lane == "resident" or (lane == "auto" and fits):
-        on_device = device.type == "cuda" and storage is None and needed <= torch.cuda.mem_get_info(device)[0] * DEVICE_SHARE
+        on_device = (
+            device.type == "cuda" and storage is None and needed <= torch.cuda.mem_get_info(device)[0] * DEVICE_SHARE
+        )
         resident = ResidentLane(
-            source, batch_size, size=size, device=device if on_device else "cpu", threads=workers, storage=storage, **options
+            source,
+            batch_size,
+            size=size,
+            device=device if on_device else "cpu",
+            threads=workers,
+            storage=storage,
+            **options,
         )
         where = f"on {device}" if on_device else f"in {storage}" if storage is not None else "in memory"
         resident.reason = f"resident {where}: {'asked for' if lane == 'resident' else compared}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -50,13 +51,18 @@ def splits(
     if isinstance(data, Source):
         return {"all": data}
     if isinstance(data, dict):
-        return {name: open_source(part, label=label, path_column=path_column, channels=channels) for name, part in data.items()}
+        return {
+            name: open_source(part, label=label, path_column=path_column, channels=channels)
+            for name, part in data.items()
+        }
     if isinstance(data, np.ndarray | Tensor):
         return {"all": ArraySource(data, channels=channels)}
     if not isinstance(data, str | Path):
         if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
             return {"all": DatasetSource(data, channels=channels)}
-        raise ValueError(f"cannot read images from {type(data).__name__}: give a folder, table, array or map-style dataset")
+        raise ValueError(
+            f"cannot read images from {type(data).__name__}: give a folder, table, array or map-style dataset"
+        )
     if data == "digits":
         return {"all": digits()}
     return dict(_splits_of_path(Path(data), label, path_column, channels))
@@ -71,15 +77,23 @@ def _splits_of_path(path: Path, label: str, path_column: str, channels: int | No
     if suffix in READERS:
         return by_split_column(TableSource(path, label=label, path_column=path_column, channels=channels))
     if suffix == ".npy":
-        return {"all": ArraySource(np.load(path, mmap_mode="r", allow_pickle=False), name=str(path), channels=channels)}
+        return {"all": ArraySource(_load(path, mmap_mode="r"), name=str(path), channels=channels)}
     if suffix == ".npz":
         return _npz_splits(path, channels)
     raise ValueError(f"cannot read images from {path}: expected a folder, {', '.join(READERS)}, .npy or .npz")
 
 
+def _load(path: Path, **options: Any) -> Any:
+    """Arrays, never pickles."""
+    try:
+        return np.load(path, allow_pickle=False, **options)
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as an array: {error}") from error
+
+
 def _npz_splits(path: Path, channels: int | None) -> dict[str, Source]:
     """Arrays `SPLIT_images` and `SPLIT_labels` as MedMNIST has them, or `images` and `labels`, or `x` and `y`."""
-    with np.load(path, allow_pickle=False) as archive:
+    with _load(path) as archive:
         prefixes = {split: f"{split}_" for split in ORDER if f"{split}_images" in archive or f"{split}_x" in archive}
         prefixes = prefixes or {"all": ""}
         images, labels = {}, {}
@@ -98,7 +112,9 @@ def _first(archive: Any, *names: str) -> np.ndarray | None:
 def _labelled(path: Path, images: dict, labels: dict, channels: int | None) -> dict[str, Source]:
     """A source a split, with the codes of the labels of all splits together."""
     known = {split: values.reshape(len(values), -1) for split, values in labels.items() if values is not None}
-    columns: dict[str, pd.DataFrame] = {split: pd.DataFrame(index=pd.RangeIndex(len(array))) for split, array in images.items()}
+    columns: dict[str, pd.DataFrame] = {
+        split: pd.DataFrame(index=pd.RangeIndex(len(array))) for split, array in images.items()
+    }
     classes = None
     if known and all(values.shape[1] == 1 for values in known.values()):
         codes, classes = encode_labels(np.concatenate(list(known.values())))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsight.data.canvas import Canvas
+from selfsight.data.canvas import Canvas, share_canvases
 from selfsight.data.checks import BadImages
 from selfsight.data.decoding import UnreadableImage, scaled_shape
-from selfsight.data.lane import Lane, gather_rows, make_canvas, share_canvases
+from selfsight.data.lane import Lane
+from selfsight.data.reading import read_each
 from selfsight.data.sources import Source
 
 SLAB = 64 * 2**20  # bytes
-AHEAD = 64  # images decoded before they are copied
 
 
 class FlatBuffer:
@@ -98,7 +96,9 @@ class ResidentLane(Lane):
         self.device = torch.device(device)
         members, shapes, flat = _decode_all(source, size, self.device, threads, storage, bad)
         super().__init__(source, batch_size, members=members, bad=bad, **options)
-        self.columns = {name: column[torch.from_numpy(members)].to(self.device) for name, column in self.columns.items()}
+        self.columns = {
+            name: column[torch.from_numpy(members)].to(self.device) for name, column in self.columns.items()
+        }
         self.shapes = shapes
         self.flat = flat
         self.index = torch.from_numpy(members).to(self.device)
@@ -123,16 +123,25 @@ class ResidentLane(Lane):
     def _batch(self, rows: np.ndarray) -> list[Canvas]:
         if self.uniform:
             chosen = torch.from_numpy(rows).to(self.device, non_blocking=True)
-            return [self._canvas(gather_rows(self.pixels, chosen), None, chosen)]
-        shared = share_canvases([self._image(row) for row in rows.tolist()])
-        chosen = torch.from_numpy(rows)
-        return [self._canvas(pixels, extent, chosen[group].to(self.device)) for pixels, extent, group in shared]
+            return [self.canvas(gather_rows(self.pixels, chosen), None, self.index.index_select(0, chosen), chosen)]
+        canvases = []
+        for pixels, extent, group in share_canvases([self._image(row) for row in rows.tolist()]):
+            chosen = torch.from_numpy(rows[group]).to(self.device, non_blocking=True)
+            canvases.append(self.canvas(pixels, extent, self.index.index_select(0, chosen), chosen))
+        return canvases
 
     def _image(self, row: int) -> Tensor:
         return self.flat[self.offsets[row] : self.offsets[row + 1]].view(self.shapes[row])
 
-    def _canvas(self, pixels: Tensor, extent: Tensor | None, rows: Tensor) -> Canvas:
-        return make_canvas(pixels, extent, self.index[rows], self.metadata_of(rows), self.source.value_range)
+
+def gather_rows(pixels: Tensor, index: Tensor) -> Tensor:
+    """`pixels[index]` by `index_select`: ten times faster and more.
+
+    Unsigned 16-bit pixels, which not every device indexes, go as signed ones.
+    """
+    if pixels.dtype == torch.uint16:
+        return pixels.view(torch.int16).index_select(0, index).view(torch.uint16)
+    return pixels.index_select(0, index)
 
 
 def _decode_all(
@@ -150,7 +159,7 @@ def _decode_all(
         return np.arange(len(source)), [shape] * len(source), dense.to(device)
     buffer = FlatBuffer(source.dtype, storage)
     members, shapes = [], []
-    for index, pixels in enumerate(read_all(source, size, threads)):
+    for index, pixels in enumerate(read_each(source, range(len(source)), size, threads)):
         if isinstance(pixels, UnreadableImage):
             bad.add(index, str(pixels), len(source))
         else:
@@ -158,37 +167,3 @@ def _decode_all(
             members.append(index)
             shapes.append(tuple(pixels.shape))
     return np.array(members), shapes, buffer.finish(device)
-
-
-def read_all(source: Source, size: int | None, threads: int | None = None) -> Iterator[Tensor | UnreadableImage]:
-    """Every image in order, or why it cannot be read, by threads that keep a little ahead."""
-
-    def read(index: int) -> Tensor | UnreadableImage:
-        try:
-            return source.read(index, size)
-        except UnreadableImage as error:
-            return error
-
-    workers = (threads or usable_cpus()) if source.thread_safe else 1
-    yield from map_ahead(read, len(source), workers)
-
-
-def map_ahead(function: Callable[[int], Any], count: int, threads: int) -> Iterator[Any]:
-    """`function` of each of `range(count)`, in order, in portions that amortise the threads' overhead."""
-    portions = [range(start, min(start + AHEAD, count)) for start in range(0, count, AHEAD)]
-    if threads == 1:
-        yield from (function(index) for portion in portions for index in portion)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        pending = []
-        for portion in portions:
-            pending.append(pool.submit(lambda portion=portion: [function(index) for index in portion]))
-            if len(pending) > threads:
-                yield from pending.pop(0).result()
-        for portion in pending:
-            yield from portion.result()
-
-
-def usable_cpus() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

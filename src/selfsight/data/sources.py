@@ -134,7 +134,7 @@ def numeric_metadata(source: Source) -> dict[str, Tensor]:
     for name in source.metadata.select_dtypes(["number", "bool"]):
         column = source.metadata[name]
         whole = pd.api.types.is_integer_dtype(column) or pd.api.types.is_bool_dtype(column)
-        if whole and not column.isna().any():
+        if whole and not column.hasnans:
             columns[str(name)] = torch.from_numpy(column.to_numpy(np.int64, copy=True))
         else:
             columns[str(name)] = torch.from_numpy(column.to_numpy(np.float32, na_value=np.nan, copy=True))
@@ -143,7 +143,9 @@ def numeric_metadata(source: Source) -> dict[str, Tensor]:
 
 def encode_labels(values: Any) -> tuple[np.ndarray, list[str]]:
     """Codes `(N,)` int64 and class names, sorted by value; missing values become -1."""
-    codes, uniques = pd.factorize(pd.Series(np.asarray(values).ravel()), sort=True)
+    codes, uniques = pd.factorize(
+        pd.Series(values if isinstance(values, pd.Series) else np.asarray(values).ravel()), sort=True
+    )
     whole = pd.api.types.is_float_dtype(uniques.dtype) and all(float(value).is_integer() for value in uniques)
     return codes.astype(np.int64), [str(int(value)) if whole else str(value) for value in uniques]
 
@@ -161,4 +163,3 @@ def range_of(dtype: torch.dtype, sample: Iterable[Tensor]) -> tuple[float, float
     if dtype.is_floating_point and low >= 0 and high <= 1:
         return 0.0, 1.0
     return low, high if high > low else low + 1.0
-

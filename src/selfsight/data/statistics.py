@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from concurrent.futures import ThreadPoolExecutor
-
 import torch
+from torch import Tensor
 
 from selfsight.data.decoding import UnreadableImage
+from selfsight.data.reading import read_each
 from selfsight.data.sources import Source, seeded_sample
-
-log = logging.getLogger(__name__)
 
 
 def mean_and_std(
@@ -19,25 +16,22 @@ def mean_and_std(
     """Per channel, of values mapped to [0, 1], over a seeded sample in which each image counts the same.
 
     `size` is the short side that images are decoded at. A constant channel has std 1, so that
-    one may divide by it. Unreadable images are passed over.
+    one may divide by it. Unreadable images are passed over: the lane names them.
     """
     low, high = source.value_range
-
-    def moments(index: int) -> torch.Tensor | None:
-        try:
-            pixels = source.read(index, size).flatten(1).to(torch.float64)
-        except UnreadableImage as error:
-            log.debug("not in the mean: %s", error)
-            return None
-        scaled = (pixels - low) / (high - low)
-        return torch.stack([scaled.mean(1), scaled.square().mean(1)])
-
     chosen = seeded_sample(len(source), images, seed).tolist()
-    with ThreadPoolExecutor(4 if source.thread_safe else 1) as pool:
-        rows = [row for row in pool.map(moments, chosen) if row is not None]
+    rows = [moments(image) for image in read_each(source, chosen, size) if not isinstance(image, UnreadableImage)]
     if not rows:
         raise ValueError(f"no readable image among {len(chosen)} of {source.name}")
     mean, square = torch.stack(rows).mean(0)
-    std = (square - mean.square()).clamp(min=0).sqrt()
-    std = torch.where(std > 1e-6, std, 1.0)
-    return tuple(mean.tolist()), tuple(std.tolist())
+    std = (square - mean.square()).clamp(min=0).sqrt() / (high - low)
+    mean = (mean - low) / (high - low)
+    return tuple(mean.tolist()), tuple(torch.where(std > 1e-6, std, 1.0).tolist())
+
+
+def moments(image: Tensor) -> Tensor:
+    """Mean and mean square of each channel, `(2, C)` in float64."""
+    variance, mean = (
+        moment.to(torch.float64) for moment in torch.var_mean(image.flatten(1).to(torch.float32), dim=1, correction=0)
+    )
+    return torch.stack([mean, variance + mean.square()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from selfsight.data.canvas import Canvas
+from selfsight.data.canvas import Canvas, share_canvases
 from selfsight.data.decoding import UnreadableImage
-from selfsight.data.lane import Lane, make_canvas, share_canvases
+from selfsight.data.lane import Lane
 from selfsight.data.sources import Source
 
 Delivery = tuple[list[tuple[Tensor, Tensor | None, Tensor]], list[tuple[int, str]]]
@@ -39,6 +40,7 @@ class StreamingLane(Lane):
         **options: Any,
     ):
         super().__init__(source, batch_size, **options)
+        self.size = size
         self.loader = DataLoader(
             _Portions(source, size, refill=self.drop_last),
             sampler=_Steps(self),
@@ -53,21 +55,17 @@ class StreamingLane(Lane):
         )
 
     def _batches(self, epoch: int, position: int) -> Iterator[list[Canvas]]:
-        deliveries = iter(self.loader)
-        for canvases, unreadable in deliveries:
+        for canvases, unreadable in self.loader:
             for index, reason in unreadable:
                 self.bad.add(index, reason, len(self.source))
-            yield [
-                make_canvas(pixels, extent, index, self.metadata_of(index), self.source.value_range)
-                for pixels, extent, index in canvases
-            ]
+            yield [self.canvas(*canvas) for canvas in canvases]
 
 
 class _Steps(Sampler[list[int]]):
     """The indices of each batch that is still to come."""
 
     def __init__(self, lane: StreamingLane):
-        self.lane = lane
+        self.lane = weakref.proxy(lane)  # without a cycle, the workers end when the lane is dropped
 
     def __iter__(self) -> Iterator[list[int]]:
         order = self.lane.order(self.lane.epoch)

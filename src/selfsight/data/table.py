@@ -26,9 +26,13 @@ class TableSource(FileSource):
         table = Path(table)
         rows = READERS[table.suffix.lower()](table)
         if path_column not in rows:
-            raise ValueError(f"{table} has no column {path_column!r} but {', '.join(map(str, rows))}: name it with path_column=")
+            raise ValueError(
+                f"{table} has no column {path_column!r} but {', '.join(map(str, rows))}: name it with path_column="
+            )
         if label != "label" and label not in rows:
-            raise ValueError(f"{table} has no column {label!r} but {', '.join(map(str, rows))}: name the labels with label=")
+            raise ValueError(
+                f"{table} has no column {label!r} but {', '.join(map(str, rows))}: name the labels with label="
+            )
         if rows.empty:
             raise ValueError(f"{table} has no rows")
         if rows[path_column].isna().any():
@@ -49,4 +53,6 @@ def by_split_column(source: Source) -> dict[str, Source]:
     if "train" not in set(names):
         return {"all": source}
     wanted = [split for split in ("train", "val", "test") if (names == split).any()]
-    return {split: Subset(source, (names == split).to_numpy().nonzero()[0], f"{source.name} ({split})") for split in wanted}
+    return {
+        split: Subset(source, (names == split).to_numpy().nonzero()[0], f"{source.name} ({split})") for split in wanted
+    }
