@@ -28,7 +28,13 @@ class Alarm:
 
 def find_alarms(values: dict[str, float], former: dict[str, float]) -> list[Alarm]:
     """Alarms in the values logged at one point; `former` holds those measured before."""
-    alarms = [non_finite(values), collapse(values), rank_halved(values, former), *teacher_entropy(values), waiting(values)]
+    alarms = [
+        non_finite(values),
+        collapse(values),
+        rank_halved(values, former),
+        teacher_entropy(values),
+        waiting(values),
+    ]
     return [alarm for alarm in alarms if alarm is not None]
 
 
@@ -46,7 +52,8 @@ def non_finite(values: dict[str, float]) -> Alarm | None:
 
 def collapse(values: dict[str, float]) -> Alarm | None:
     """All images get nearly the same features."""
-    low = {name: values[name] for name in ("encoder_spread", "projector_spread") if values.get(name, 1.0) < LEAST_SPREAD}
+    watched = ("encoder_spread", "projector_spread")
+    low = {name: values[name] for name in watched if values.get(name, 1.0) < LEAST_SPREAD}
     if not low:
         return None
     seen = ", ".join(f"{name} is {value:.3f}" for name, value in low.items())
@@ -70,32 +77,28 @@ def rank_halved(values: dict[str, float], former: dict[str, float]) -> Alarm | N
     return None
 
 
-def teacher_entropy(values: dict[str, float]) -> list[Alarm]:
+def teacher_entropy(values: dict[str, float]) -> Alarm | None:
     """The teacher always says the same class, or says all classes alike.
 
     A method logs `teacher_entropy` and its largest value, `teacher_entropy_max`, both in nats.
     """
     largest = values.get("teacher_entropy_max", 0.0)
     if "teacher_entropy" not in values or largest <= 0:
-        return []
+        return None
     share = values["teacher_entropy"] / largest
     if share < SURE:
-        return [
-            Alarm(
-                "teacher too sure",
-                f"the teacher's entropy is {share:.1%} of its largest: one class takes every image",
-                "Raise the teacher's temperature, or strengthen centring",
-            )
-        ]
+        return Alarm(
+            "teacher too sure",
+            f"the teacher's entropy is {share:.1%} of its largest: one class takes every image",
+            "Raise the teacher's temperature, or strengthen centring",
+        )
     if share > UNSURE:
-        return [
-            Alarm(
-                "teacher unsure",
-                f"the teacher's entropy is {share:.1%} of its largest: it says all classes alike",
-                "Lower the teacher's temperature, or lengthen its warm-up",
-            )
-        ]
-    return []
+        return Alarm(
+            "teacher unsure",
+            f"the teacher's entropy is {share:.1%} of its largest: it says all classes alike",
+            "Lower the teacher's temperature, or lengthen its warm-up",
+        )
+    return None
 
 
 def waiting(values: dict[str, float]) -> Alarm | None:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ def build_for(
     return built
 
 
-def start_from(encoder: Encoder, weights: str) -> None:
+def start_from(encoder: Encoder, weights: str | Path) -> None:
     """Read weights of a run or a safetensors file, and say which were taken over."""
     log.info("weights of %s: %s", weights, load_weights(encoder, weights))
 
@@ -91,13 +92,15 @@ def choose_optimisation(
     A warm-up that was not asked for lasts at most a tenth of the epochs: papers train for hundreds.
     A weight decay that was asked for stays as it is, also where the paper's rises.
     """
-    asked = {"optimizer": optimizer, "lr": lr, "weight_decay": weight_decay, "warmup_epochs": warmup_epochs, "clip": clip}
-    chosen: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    numbers = {"lr": lr, "weight_decay": weight_decay, "warmup_epochs": warmup_epochs, "clip": clip}
+    chosen: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
     if lr is None and optimizer not in (None, paper.optimizer):
         raise ValueError(f"the paper's lr {paper.lr} is for {paper.optimizer}, not for {optimizer}: give an lr, too")
     for name, value in chosen.items():
-        if not isinstance(value, str) and value < 0:
+        if value < 0:
             raise ValueError(f"{name} is at least 0, not {value}")
+    if optimizer is not None:
+        chosen["optimizer"] = optimizer
     if weight_decay not in (None, paper.weight_decay):
         chosen["final_weight_decay"] = None
     chosen.setdefault("warmup_epochs", min(paper.warmup_epochs, WARMUP_SHARE * epochs))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -59,8 +59,10 @@ def choose_hardware(devices: int | str = "auto", precision: str = "auto") -> Har
         raise ValueError(f"devices is 'auto', 'cpu', 'gpu' or a number, not {devices!r}")
     if devices == "gpu" and not gpus:
         raise ValueError("devices='gpu', but torch sees no GPU here: use devices='cpu', or install torch with CUDA")
-    if isinstance(devices, int) and (devices < 1 or 0 < gpus < devices):
-        raise ValueError(f"devices={devices}, but there are {gpus} GPUs here: use a number from 1 to {gpus or 'as many as CPU processes'}")
+    if isinstance(devices, int) and devices < 1:
+        raise ValueError(f"devices is at least 1, not {devices}")
+    if isinstance(devices, int) and 0 < gpus < devices:
+        raise ValueError(f"devices={devices}, but there are {gpus} GPUs here: use a number from 1 to {gpus}")
     accelerator = "gpu" if gpus and devices != "cpu" else "cpu"
     rank, world, local_world = place()
     external = world > 1
@@ -90,7 +92,7 @@ def place() -> tuple[int, int, int]:
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         world = int(os.environ["WORLD_SIZE"])
         return int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    from lightning.pytorch.plugins.environments import SLURMEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
     if SLURMEnvironment.detect():
         world = int(os.environ["SLURM_NTASKS"])
@@ -102,15 +104,16 @@ def place() -> tuple[int, int, int]:
 def reproducible(accelerator: str) -> Iterator[None]:
     """On the CPU, only operations that give the same bits again; afterwards as before."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    deterministic: Any = torch.utils.deterministic
+    fill = deterministic.fill_uninitialized_memory
     if accelerator == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        deterministic.fill_uninitialized_memory = fill
 
 
 def describe_hardware(hardware: Hardware) -> dict[str, Any]:

@@ -117,6 +117,11 @@ def readable_shapes(source: Source, most: int = 64) -> Iterator[tuple[int, ...]]
             continue  # counted and named when training reads it
 
 
+def has_classes(source: Source) -> bool:
+    """Whether at least two classes occur."""
+    return source.labels is not None and len(np.unique(source.labels[source.labels >= 0])) > 1
+
+
 def check_labels(source: Source, method: Method) -> None:
     """Refuse a method that learns from labels where there are none."""
     if method.needs_label and "label" not in source.metadata:

@@ -195,6 +195,12 @@ class Training(LightningModule):
         """Whether no gradient is half accumulated."""
         return self.position.batch % self.plan.accumulate == 0
 
+    @property
+    def optimiser(self) -> Optimizer:
+        """The one optimiser."""
+        (only,) = self.trainer.optimizers
+        return only
+
     def configure_optimizers(self) -> Optimizer:
         """The optimiser, as a checkpoint left it where there is one."""
         optimiser = build_optimiser(self.method.param_groups(), self.plan.optimisation)

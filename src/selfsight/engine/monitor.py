@@ -79,6 +79,14 @@ class Monitor:
         self.autocast, self.seed = autocast, seed
         self.health, self.accuracy = Ration(0.02), Ration(0.01)
 
+    def rations(self) -> dict[str, dict[str, float]]:
+        """How much time was spent, for a run that is resumed."""
+        return {"health": vars(self.health).copy(), "accuracy": vars(self.accuracy).copy()}
+
+    def set_rations(self, rations: dict[str, dict[str, float]]) -> None:
+        """Go on from `rations()`."""
+        self.health, self.accuracy = (Ration(**rations[name]) for name in ("health", "accuracy"))
+
     def measure(self, elapsed: float, device: torch.device, *, always: bool = False) -> dict[str, float]:
         """What the rations allow after `elapsed` seconds of training, by name."""
         values: dict[str, float] = {}
@@ -105,8 +113,8 @@ class Monitor:
             progress.append(self._progress(own) * len(own))
             images += len(own)
         values = {"progress": torch.stack(progress).sum() / images}
-        for name, a, b in zip(("encoder", "projector"), zip(*first, strict=True), zip(*second, strict=True), strict=True):
-            x, y = torch.cat(a).float(), torch.cat(b).float()
+        for place, name in enumerate(("encoder", "projector")):
+            x, y = (torch.cat([both[place] for both in seen]).float() for seen in (first, second))
             values[f"{name}_rank"] = diagnostics.rank_me(x)
             values[f"{name}_spread"] = diagnostics.spread(x)
             values[f"{name}_alignment"] = diagnostics.alignment(x, y)
@@ -139,7 +147,7 @@ class Monitor:
     def _both(self, view: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the encoder and of the projector, by one pass where `embed` runs the exported encoder."""
         seen: list[Tensor] = []
-        hook = self.method.exported.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+        hook = self.method.exported.register_forward_hook(lambda *call: seen.append(call[2]))
         try:
             projected = self.method.embed(view)
         finally:

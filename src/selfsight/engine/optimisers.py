@@ -1,5 +1,8 @@
 """Optimisers, and what is set on them at each step; nothing here waits for the device."""
 
+# pyright: reportPrivateImportUsage=false
+# torch's foreach functions have no public names; its own optimisers call these.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -51,7 +54,7 @@ class LARS(Optimizer):
         if not parameters:
             return
         momenta = [self._momentum(parameter) for parameter in parameters]
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         updates = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
         if group["adapt"]:
             torch._foreach_mul_(updates, trust_ratios(parameters, updates, group["eta"]))
@@ -110,10 +113,9 @@ def set_schedule(
 
 def clip_gradients(module: nn.Module, largest: float, *, each: bool = False) -> None:
     """Shrink gradients whose norm exceeds `largest`: over all parameters, or of each tensor by itself."""
-    parameters = [parameter for parameter in module.parameters() if parameter.grad is not None]
     if not each:
-        nn.utils.clip_grad_norm_(parameters, largest, foreach=True)
+        nn.utils.clip_grad_norm_(module.parameters(), largest, foreach=True)
         return
-    gradients = [parameter.grad for parameter in parameters]
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     norms = torch.stack(torch._foreach_norm(gradients))
     torch._foreach_mul_(gradients, list((largest / (norms + 1e-6)).clamp(max=1.0).unbind()))

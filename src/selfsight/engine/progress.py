@@ -44,7 +44,7 @@ class Progress:
 
     def _remaining(self, step: int, now: float) -> str:
         done = step - (self._first_step or 0)
-        if not 0 < done or step >= self.steps:
+        if done <= 0 or step >= self.steps:
             return ""
         return f"  {duration((now - self._start) / done * (self.steps - step))} left"
 

@@ -44,7 +44,7 @@ class Recorder:
             "names": self.names,
             "position": vars(training.position),
             "method": training.method.state_dict(),
-            "optimiser": training.optimizers(use_pl_optimizer=False).state_dict(),
+            "optimiser": training.optimiser.state_dict(),
             "meter": {"sums": training.meter.sums, "count": training.meter.count},
             "supervisor": watched,
         }
@@ -86,14 +86,18 @@ class Recorder:
             "bad_images": self.bad.names,
             **describe_hardware(self.hardware),
         }
-        write_atomically(self.path / "summary.json", lambda file: file.write((json.dumps(summary, indent=2) + "\n").encode()))
+        text = json.dumps(summary, indent=2) + "\n"
+        write_atomically(self.path / "summary.json", lambda file: file.write(text.encode()))
 
 
 def check_names(path: Path, stored: dict[str, Any], names: dict[str, Any]) -> None:
     """Refuse a checkpoint of another method, encoder or number of images or processes."""
     for name, value in names.items():
         if stored.get(name) != value:
-            raise ValueError(f"{path} was written with {name} {stored.get(name)!r}, not {value!r}: repeat that, or choose another out")
+            raise ValueError(
+                f"{path} was written with {name} {stored.get(name)!r}, not {value!r}: "
+                "repeat that, or choose another out"
+            )
 
 
 def check_tensors(path: Path, stored: dict[str, Any], own: dict[str, Any]) -> None:
@@ -105,4 +109,5 @@ def check_tensors(path: Path, stored: dict[str, Any], own: dict[str, Any]) -> No
             raise ValueError(f"{path} does not fit: {where} has no {name!r}; {hint}")
         there, here = stored[name], own[name]
         if isinstance(here, Tensor) and there.shape != here.shape:
-            raise ValueError(f"{path} does not fit: {name!r} is {tuple(there.shape)} there, {tuple(here.shape)} here; {hint}")
+            shapes = f"{tuple(there.shape)} there, {tuple(here.shape)} here"
+            raise ValueError(f"{path} does not fit: {name!r} is {shapes}; {hint}")

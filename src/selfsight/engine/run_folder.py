@@ -55,7 +55,7 @@ class Run:
         from selfsight.engine.metrics import read_rows
 
         columns, rows = read_rows(self.path / "metrics.csv")
-        return pd.DataFrame(rows, columns=columns).apply(pd.to_numeric)
+        return pd.DataFrame({name: pd.to_numeric([row[name] for row in rows]) for name in columns})
 
     @property
     def finished(self) -> bool:

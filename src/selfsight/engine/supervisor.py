@@ -28,8 +28,9 @@ AGREE_EVERY = 10
 class Supervisor(Callback):
     """Watches a training and writes down what it sees.
 
-    recorder and metrics are None on all ranks but the first. Saving at an epoch's end is left out where epochs are so short that
-    writing would take more than 5 % of the time; the last epoch is always written.
+    recorder and metrics are None on all ranks but the first. Saving at an epoch's end is left out
+    where epochs are so short that writing would take more than 5 % of the time; the last epoch is
+    always written.
     """
 
     def __init__(
@@ -61,7 +62,8 @@ class Supervisor(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
-        return {"seconds": self.seconds, "measured": dict(self.measured)}
+        rations = self.monitor.rations() if self.monitor is not None else {}
+        return {"seconds": self.seconds, "measured": dict(self.measured), "rations": rations}
 
     def outcome(self) -> dict[str, Any]:
         """What `summary.json` says of how it went."""
@@ -71,6 +73,8 @@ class Supervisor(Callback):
         """Go on from `state_dict()`."""
         self.seconds_before = state["seconds"]
         self.measured = dict(state["measured"])
+        if self.monitor is not None:
+            self.monitor.set_rations(state["rations"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clocks, and take the signals from Lightning, which would leave in the middle of a step."""
@@ -161,7 +165,7 @@ class Supervisor(Callback):
                 self._stop(trainer, f"alarm: {alarm}")
         self.raised = found
         if "non-finite" in found and not all_finite(training):
-            self._stop(trainer, "the weights are no longer finite, which nothing mends; the last checkpoint is from before")
+            self._stop(trainer, "the weights are no longer finite; the last checkpoint is from before")
 
     def _obey_signal(self, trainer: Trainer, step: int) -> None:
         """Stop after a signal; ranks agree on it every few steps, so that all do the same number."""
@@ -192,5 +196,5 @@ class Supervisor(Callback):
 
 def all_finite(training: Training) -> bool:
     """Whether every weight is a number; waits for the device."""
-    norms = torch._foreach_norm([parameter.detach() for parameter in training.method.parameters()])
-    return bool(torch.stack([norm.float() for norm in norms]).isfinite().all())
+    finite = [parameter.detach().isfinite().all() for parameter in training.method.parameters()]
+    return bool(torch.stack(finite).all())

@@ -10,18 +10,18 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
-from selfsight.data import BadImages, Lane, ResidentLane, Source, numeric_metadata, open_lane
+from selfsight.data import BadImages, Lane, ResidentLane, Source, StreamingLane, numeric_metadata, open_lane
 from selfsight.data.lanes import MARGIN, decoded_bytes
 from selfsight.distributed import convert_sync_batchnorm, gather
 from selfsight.engine.hardware import Hardware, reproducible
-from selfsight.engine.images import Images, bank
+from selfsight.engine.images import Images, bank, has_classes
 from selfsight.engine.metrics import Metrics
 from selfsight.engine.module import EpochLoader, Plan, Position, Training
 from selfsight.engine.monitor import Buffers, Monitor, at_rest
@@ -48,7 +48,7 @@ def open_training_lane(
     hardware: Hardware,
     *,
     batch_size: int,
-    lane: str,
+    lane: Literal["auto", "resident", "streaming"],
     workers: int | None,
     seed: int,
     max_bad: int | float | None,
@@ -110,13 +110,19 @@ def make_monitor(
         return None
     spec = method.encoder.spec
     size = spec.size[0]
-    labelled = "label" in images.held_out.metadata and len(set(images.train.metadata.get("label", ())) - {-1}) > 1
+    labelled = has_classes(images.train) and has_classes(images.held_out)
 
     def buffer(source: Source) -> ResidentLane:
         decoded = math.ceil(MARGIN * size)
         most = max(1, int(len(source) * min(1.0, BUFFER_BYTES / max(1, decoded_bytes(source, decoded)))))
         return ResidentLane(
-            bank(source, seed, most), 256, size=decoded, threads=workers, shuffle=False, drop_last=False, bad=BadImages(1.0)
+            bank(source, seed, most),
+            256,
+            size=decoded,
+            threads=workers,
+            shuffle=False,
+            drop_last=False,
+            bad=BadImages(1.0),
         )
 
     return Monitor(
@@ -158,11 +164,12 @@ def in_order(lane: Lane) -> Iterator[list]:
         ordered.shuffle = ordered.drop_last = False
         ordered.load_state_dict({"epoch": 0, "position": 0})
     else:
+        assert isinstance(lane, StreamingLane)
         ordered = open_lane(
             lane.source,
             lane.batch_size,
             lane="streaming",
-            view_size=math.floor(lane.size / MARGIN),
+            view_size=None if lane.size is None else math.floor(lane.size / MARGIN),
             shuffle=False,
             drop_last=False,
             rank=lane.rank,
