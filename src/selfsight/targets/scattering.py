@@ -48,15 +48,15 @@ class Scattering(nn.Module):
 def scattering(images: Tensor, J: int = 2, L: int = 8) -> Tensor:
     """Scattering coefficients `(B, C, 1 + J L + L**2 J (J - 1) / 2, H // 2**J, W // 2**J)`.
 
-    images: `(B, C, H, W)`, sides of at least `2**J`. `J` scales, `L` orientations. Order of
+    images: `(B, C, H, W)`, sides above `2**J`. `J` scales, `L` orientations, float32. Order of
     channels: the average; the first order, scale by scale, within one by orientation; the
     second, for each first-order channel the coarser ones in the same order.
 
     Bruna, Mallat: Invariant scattering convolution networks (2013); filters and padding as in kymatio.
     """
     batch, channels, height, width = images.shape
-    if min(height, width) < 2**J:
-        raise ValueError(f"images of {height} x {width} pixels are too small: a side needs {2**J} for J={J}")
+    if min(height, width) <= 2**J:  # the reflection would be wider than the image
+        raise ValueError(f"images of {height} x {width} pixels are too small: a side needs {2**J + 1} for J={J}")
     bank = filter_bank(height, width, J, L, images.device)
     pixels = PIXELS_AT_ONCE.get(images.device.type, PIXELS_AT_ONCE["cuda"])
     chunks = images.flatten(0, 1).float().split(max(1, pixels // (height * width)))
@@ -136,22 +136,25 @@ def _angle(k: int, L: int) -> float:
 def _morlet_spectrum(shape: tuple[int, int], j: int, angle: float, slant: float) -> Tensor:
     """Spectrum of a Morlet wavelet of scale `2**j`: real, and 0 at frequency 0."""
     sigma, frequency = 0.8 * 2**j, 0.75 * math.pi / 2**j
-    wave = _gabor(shape, sigma, angle, frequency, slant)
-    envelope = _gabor(shape, sigma, angle, 0.0, slant)
-    return torch.fft.fft2(wave - wave.sum() / envelope.sum() * envelope).real
+    wave, envelope = (_gabor_spectrum(shape, sigma, angle, centre, slant) for centre in (frequency, 0.0))
+    return wave - wave[0, 0] / envelope[0, 0] * envelope
 
 
-def _gabor(shape: tuple[int, int], sigma: float, angle: float, frequency: float, slant: float) -> Tensor:
-    """A plane wave under a Gaussian, `sigma` along the wave and `sigma / slant` across it,
-    of unit mass, wrapped around a torus of `shape`."""
-    rows, columns = (torch.arange(-2 * size, 3 * size, dtype=torch.float64) for size in shape)
-    y, x = rows[:, None], columns
+def _gabor_spectrum(shape: tuple[int, int], sigma: float, angle: float, frequency: float, slant: float) -> Tensor:
+    """Spectrum of a plane wave under a Gaussian of mass 1, `sigma` along the wave and
+    `sigma / slant` across it, sampled at pixels: a Gaussian again, and its aliases."""
+    y, x = (_frequencies_and_aliases(size) for size in shape)
+    y = y[:, :, None, None]
     along = y * math.cos(angle) + x * math.sin(angle)
     across = x * math.cos(angle) - y * math.sin(angle)
-    exponent = -(along**2 + (slant * across) ** 2) / (2 * sigma**2)
-    wave = torch.polar(exponent.exp(), frequency * along)
-    wrapped = wave.unflatten(1, (5, shape[1])).unflatten(0, (5, shape[0])).sum((0, 2))
-    return wrapped * slant / (2 * math.pi * sigma**2)
+    exponent = -(sigma**2) / 2 * ((along - frequency) ** 2 + (across / slant) ** 2)
+    return exponent.exp().sum((0, 2))
+
+
+def _frequencies_and_aliases(size: int) -> Tensor:
+    """Angular frequencies `(5, size)` of a discrete Fourier transform, each row another period."""
+    periods = torch.arange(-2, 3, dtype=torch.float64)
+    return 2 * math.pi * (torch.fft.fftfreq(size, dtype=torch.float64) + periods[:, None])
 
 
 def _low_frequencies(spectra: Tensor, halvings: int) -> Tensor:
@@ -168,9 +171,7 @@ def _averaging(size: int, resolution: int, J: int) -> Tensor:
     of `0.8 * 2**(J - 1)` pixels, the margin left out. The Gaussian is separable, so that rows and
     columns take a small matrix each instead of Fourier transforms."""
     sigma = 0.8 * 2 ** (J - 1)
-    offsets = torch.arange(-2 * size, 3 * size, dtype=torch.float64)
-    gaussian = (-(offsets**2) / (2 * sigma**2)).exp().view(5, size).sum(0) / (sigma * math.sqrt(2 * math.pi))
-    spectrum = torch.fft.fft(gaussian).real
+    spectrum = (-((sigma * _frequencies_and_aliases(size)) ** 2) / 2).exp().sum(0)
     coarse = size >> resolution
     kept = torch.fft.fftfreq(coarse, 1 / coarse).long() % size
     kernel = torch.fft.ifft(spectrum[kept]).real
