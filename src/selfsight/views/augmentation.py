@@ -64,8 +64,8 @@ class Augmentation:
         self._check("noise_sigma", 0 <= low <= high, "two values, 0 <= low <= high")
         self._check("rotate", 0 <= self.rotate <= 180, "between 0 and 180 degrees")
         self._check("shift", 0 <= self.shift <= 1, "between 0 and 1, a fraction of the view")
-        self._check("jitter", len(self.jitter) == 4 and all(s >= 0 for s in self.jitter), "four strengths of at least 0")
-        self._check("jitter", self.jitter[3] <= 0.5, "of hue at most 0.5, half a turn")
+        strengths_fit = len(self.jitter) == 4 and min(self.jitter) >= 0 and self.jitter[3] <= 0.5
+        self._check("jitter", strengths_fit, "four strengths of at least 0, the last (hue) at most 0.5, half a turn")
         crops_fit = len(self.crops) == 2 and self.crops[0] >= 1 and self.crops[1] >= 0
         self._check("crops", crops_fit, "(global, local) with at least one global crop")
         self._check("local_size", self.local_size is None or self.local_size >= 1, "at least 1, or None")

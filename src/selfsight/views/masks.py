@@ -22,7 +22,7 @@ class RandomPatches:
 
     def __post_init__(self) -> None:
         if not 0 < self.kept < self.patches:
-            raise ValueError(f"keep is {self.keep} of {self.patches} patches: it must leave some visible and some hidden")
+            raise ValueError(f"keep={self.keep} shows {self.kept} of {self.patches} patches: show some and hide some")
 
     @property
     def patches(self) -> int:

@@ -3,7 +3,8 @@
 Two ways, one meaning. `read_box` serves upright boxes: one matrix of interpolation weights
 per axis and sample, the triangle filter that torchvision calls antialias. `read_affine`
 serves any placement: bilinear samples from the level of an average-pooled pyramid that fits
-the scale. Beyond the image's extent both see its mirror image.
+the scale. Beyond the image's extent both see its mirror image. Padding has no weight in either,
+but it must be finite.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from selfsight.views.geometry import Placement
 
 POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
+MOST_SHRINK = 1.25  # of one level by bilinear samples; more would alias
 
 
 def read_box(pixels: Tensor, extent: Tensor, placement: Placement, size: tuple[int, ...]) -> Tensor:
@@ -53,7 +55,8 @@ def along_axes(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
         if axis == len(sizes) - 1:
             x = torch.bmm(x.reshape(n, before, sizes[axis]), matrix.transpose(1, 2))
         else:
-            x = torch.bmm(matrix.repeat_interleave(before, 0), x.reshape(n * before, sizes[axis], math.prod(sizes[axis + 1 :])))
+            after = math.prod(sizes[axis + 1 :])
+            x = torch.bmm(matrix.repeat_interleave(before, 0), x.reshape(n * before, sizes[axis], after))
         sizes[axis] = matrix.shape[1]
     return x.reshape(n, channels, *sizes)
 
@@ -65,10 +68,10 @@ def read_affine(pixels: Tensor, extent: Tensor, placement: Placement, size: tupl
     points = grid.reshape(1, -1, dims) @ placement.axes.transpose(1, 2) + placement.centre[:, None]
     points = mirror(points, extent[:, None])
 
-    levels = max(0, round(math.log2(max(spatial) / min(size))))
+    levels = max(0, math.ceil(math.log2(max(spatial) / min(size) / MOST_SHRINK)))
     atlas, starts = pyramid(pixels, extent, levels)
     steps = placement.axes.norm(dim=1) * (2 / torch.tensor(size, device=pixels.device))
-    level = steps.amax(1).log2().round().clamp(0, levels)
+    level = (steps.amax(1) / MOST_SHRINK).log2().ceil().clamp(0, levels)
     shrink = torch.exp2(level).view(-1, 1, 1)
     last = (extent[:, None] / shrink).ceil() - 1
     points = (points / shrink - 0.5).clamp_min(0).minimum(last)
@@ -82,17 +85,14 @@ def read_affine(pixels: Tensor, extent: Tensor, placement: Placement, size: tupl
 def pyramid(pixels: Tensor, extent: Tensor, levels: int) -> tuple[Tensor, Tensor]:
     """The image and its halvings side by side along the last axis, and where each starts.
 
-    A halving averages what lies inside the image alone; outside all levels are 0.
+    A halving averages what lies inside the image alone.
     """
-    dims = extent.shape[1]
-    inside = inside_extent(extent, pixels.shape[2:])
-    level, weight = torch.where(inside, pixels, 0), inside.to(pixels.dtype)
+    pool = POOL[extent.shape[1]]
+    level, weight = pixels, inside_extent(extent, pixels.shape[2:]).to(pixels.dtype)
     parts = [level]
     for _ in range(levels):
-        level = POOL[dims](level * weight, 2, ceil_mode=True)
-        weight = POOL[dims](weight, 2, ceil_mode=True)
+        level, weight = pool(level * weight, 2, ceil_mode=True), pool(weight, 2, ceil_mode=True)
         level = level / weight.clamp_min(1e-6)
-        weight = (weight > 0).to(level.dtype) * weight
         parts.append(level)
     starts = [0]
     for part in parts[:-1]:
@@ -114,7 +114,8 @@ def inside_extent(extent: Tensor, spatial: tuple[int, ...]) -> Tensor:
 
 def mirror(positions: Tensor, extent: Tensor) -> Tensor:
     """Positions reflected into [0, extent]."""
-    return extent - ((positions % (2 * extent)) - extent).abs()
+    turn = 2 * extent
+    return extent - (positions - turn * (positions / turn).floor() - extent).abs()
 
 
 def pixel_centres(count: int, device: torch.device) -> Tensor:

@@ -70,6 +70,13 @@ class View:
             x = adjust.normalise(x, self.mean, self.std)
         return x
 
+    def check(self, channels: int) -> None:
+        """Raise a `ValueError` unless mean and std suit images of `channels`."""
+        if self.mean is not None and len(self.mean) != channels:
+            raise ValueError(
+                f"images have {channels} channels, mean and std have {len(self.mean)}: give one value for each channel"
+            )
+
     def shape(self, dims: int) -> tuple[int, ...]:
         """The view's size along each of `dims` axes."""
         return (self.size,) * dims if isinstance(self.size, int) else tuple(self.size)
@@ -126,6 +133,8 @@ class ViewSet:
         first = canvases[0]
         extent = torch.cat([canvas.extent for canvas in canvases])
         n, channels, dims = len(extent), first.pixels.shape[1], extent.shape[1]
+        for view in self.views:
+            view.check(channels)
         draws = [view.sample(n, generator, extent) for view in self.views]
         masks = {name: mask.sample(n, generator).to(extent.device) for name, mask in self.masks.items()}
         made = [torch.empty((n, channels, *view.shape(dims)), device=extent.device) for view in self.views]

@@ -1,0 +1,35 @@
+import pytest
+
+from selfsight.views import Augmentation
+
+
+def test_a_pair_is_one_value_for_the_first_view_and_one_for_the_rest():
+    augmentation = Augmentation(blur=(1.0, 0.1), solarize=(0.0, 0.2), flip=0.3)
+    assert [augmentation.of_view(i).blur for i in range(3)] == [1.0, 0.1, 0.1]
+    assert [augmentation.of_view(i).solarize for i in range(3)] == [0.0, 0.2, 0.2]
+    assert augmentation.of_view(1).flip == 0.3
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"flip": 1.5},
+        {"blur": (0.5, -0.1)},
+        {"blur": (0.5, 0.1, 0.1)},
+        {"scale": (0.0, 1.0)},
+        {"scale": (0.5, 0.2)},
+        {"local_scale": (0.1, 1.5)},
+        {"ratio": (0.0, 1.0)},
+        {"rotate": 200.0},
+        {"shift": -0.1},
+        {"jitter": (0.4, 0.4, 0.4)},
+        {"jitter": (0.4, 0.4, 0.4, 0.6)},
+        {"noise_sigma": (0.2, 0.1)},
+        {"crops": (0, 6)},
+        {"local_size": 0},
+    ],
+)
+def test_a_wrong_value_is_named(setting):
+    (name,) = setting
+    with pytest.raises(ValueError, match=name if setting != {"blur": (0.5, 0.1, 0.1)} else "pair"):
+        Augmentation(**setting)

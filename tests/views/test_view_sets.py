@@ -1,0 +1,146 @@
+from dataclasses import replace
+
+import pytest
+import torch
+import torchvision.transforms.v2.functional as reference
+
+from selfsight.data.canvas import Canvas, full_canvas, pad_together
+from selfsight.views import (
+    Augmentation,
+    RandomPatches,
+    ViewSet,
+    multi_crop,
+    original,
+    rotations,
+    two_views,
+    view_sets,
+)
+
+EVERY = Augmentation(rotate=15, shift=0.1, solarize=0.3, noise=0.5, cutout=0.5)
+PLAIN = Augmentation(flip=0, jitter_p=0, grayscale=0, blur=0)
+
+
+def draw(view_set, canvases, seed=0):
+    return view_set(canvases, torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def canvas():
+    pixels = torch.randint(0, 256, (11, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return full_canvas(pixels, torch.arange(5, 16), {"label": torch.arange(11) % 3})
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(), EVERY], ids=["simclr", "every"])
+def test_the_draw_follows_the_generator_and_not_the_chunks(canvas, augmentation, monkeypatch):
+    views = two_views(24, augmentation).normalised((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    together = draw(views, [canvas]).views
+    assert all(a.equal(b) for a, b in zip(together, draw(views, [canvas]).views, strict=True))
+    assert not together[0].allclose(together[1]) and not together[0].equal(draw(views, [canvas], seed=1).views[0])
+    monkeypatch.setitem(view_sets.CACHE_BYTES, "cpu", 3 * 4 * 3 * 32 * 32)
+    for whole, chunked in zip(together, draw(views, [canvas]).views, strict=True):
+        torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-5)
+    parts = [next(canvas.map(lambda t, s=s: t[s]).chunks(11)) for s in (slice(0, 4), slice(4, 11))]
+    split = draw(views, parts)
+    for whole, several in zip(together, split.views, strict=True):
+        torch.testing.assert_close(several, whole, rtol=0, atol=1e-5)
+    assert split.index.equal(canvas.index) and split.metadata["label"].equal(canvas.metadata["label"])
+
+
+def test_sizes_and_order_of_crops(canvas):
+    views = multi_crop(32, replace(Augmentation(), crops=(2, 4)))
+    assert views.sizes == [32, 32, 12, 12, 12, 12]
+    assert [tuple(view.shape) for view in draw(views, [canvas]).views] == [(11, 3, s, s) for s in views.sizes]
+    assert multi_crop(224).sizes == [224] * 2 + [96] * 6
+    assert multi_crop(64, Augmentation(local_size=20)).sizes[-1] == 20
+    scales = [view.geometry.crop.scale for view in views.views]
+    assert scales == [(0.14, 1.0)] * 2 + [(0.05, 0.14)] * 4
+
+
+def test_probabilities_of_each_view():
+    first, second = two_views(32, replace(PLAIN, solarize=(0.0, 0.2), blur=(1.0, 0.1))).views
+    assert [type(colour).__name__ for colour in first.colour] == ["GaussianBlur"]
+    assert [(type(colour).__name__, colour.p) for colour in second.colour] == [("GaussianBlur", 0.1), ("Solarize", 0.2)]
+
+
+def test_the_original_equals_resize_and_centre_crop():
+    pixels = torch.randint(0, 256, (2, 3, 48, 64), dtype=torch.uint8)
+    (view,) = draw(original(24), [full_canvas(pixels)]).views
+    expected = reference.center_crop(reference.resize(pixels.float() / 255, [24, 32], antialias=True), [24, 24])
+    torch.testing.assert_close(view, expected, rtol=0, atol=5e-6)
+    square = full_canvas(pixels[..., :48])
+    expected = reference.resize(square.pixels.float() / 255, [32, 32], antialias=True)
+    torch.testing.assert_close(draw(original(32), [square]).views[0], expected, rtol=0, atol=5e-6)
+
+
+def test_rotations_are_lossless_turns_of_one_view_and_come_after_the_flip(canvas):
+    views = draw(rotations(32, Augmentation()), [canvas]).views
+    assert len(views) == 4
+    for turns, view in enumerate(views):
+        assert view.equal(torch.rot90(views[0], turns, (-2, -1))) and view.is_contiguous()
+
+
+def test_sets_add_and_normalise_what_is_not_raw(canvas):
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    both = (two_views(32, PLAIN) + original(32, raw=True) + original(32)).normalised(mean, std)
+    raw, normalised = draw(both, [canvas]).views[2:]
+    torch.testing.assert_close(raw, canvas.pixels / 255, rtol=0, atol=5e-6)
+    torch.testing.assert_close(normalised, reference.normalize(raw, list(mean), list(std)), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="std"):
+        both.normalised(mean, (0.2, 0.0, 0.2))
+    with pytest.raises(ValueError, match="3 channels"):
+        draw(original(32).normalised((0.5,), (0.2,)), [canvas])
+
+
+def test_masks_are_drawn_beside_the_views(canvas):
+    masked = ViewSet(original(32).views, {"visible": RandomPatches((8, 8), 0.25)})
+    batch = draw(masked, [canvas])
+    assert batch.masks["visible"].shape == (11, 16) and len(batch) == 11
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value_range"),
+    [
+        (torch.uint8, (0.0, 255.0)),
+        (torch.uint16, (0.0, 65535.0)),
+        (torch.int16, (-1000.0, 2000.0)),
+        (torch.float16, (0.0, 1.0)),
+        (torch.float32, (-1.0, 1.0)),
+    ],
+)
+def test_every_dtype_is_mapped_from_its_range_to_the_unit_interval(dtype, value_range):
+    low, high = value_range
+    unit = torch.rand(4, 1, 16, 16)
+    pixels = (unit * (high - low) + low).to(dtype)
+    (view,) = draw(original(16), [full_canvas(pixels, value_range=value_range)]).views
+    assert view.dtype == torch.float32
+    torch.testing.assert_close(view, (pixels.float() - low) / (high - low), rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(), EVERY], ids=["simclr", "every"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_not_even_padding_that_is_no_number_is_read(augmentation, dims):
+    images = [torch.rand(1, *sizes[:dims]) for sizes in [(20, 24, 18), (31, 17, 20), (16, 40, 22)]]
+    pixels, extent = pad_together(images)
+    for row, sizes in zip(pixels, extent, strict=True):
+        empty = torch.ones(row.shape, dtype=torch.bool)
+        empty[(slice(None), *(slice(size) for size in sizes.tolist()))] = False
+        row[empty] = torch.nan
+    canvas = Canvas(pixels, extent, torch.arange(3), value_range=(0.0, 1.0))
+    for view in draw(two_views(16, augmentation) + original(16), [canvas]).views:
+        assert view.shape == (3, 1, *(16,) * dims) and view.isfinite().all()
+
+
+def test_a_fast_set_agrees_with_one_that_resamples_in_general(canvas):
+    smooth = torch.nn.functional.interpolate(torch.rand(11, 3, 5, 5), size=(32, 32), mode="bilinear")
+    canvas = full_canvas(smooth, value_range=(0.0, 1.0))
+    upright = draw(two_views(24, replace(PLAIN, shift=0.05)), [canvas]).views
+    turned = draw(two_views(24, replace(PLAIN, shift=0.05, rotate=1e-4)), [canvas]).views
+    for fast, general in zip(upright, turned, strict=True):
+        assert (fast - general).abs().mean() < 0.01
+
+
+def test_views_are_float32_whatever_the_autocast(canvas):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = draw(two_views(24), [canvas]).views
+    for view, outside in zip(inside, draw(two_views(24), [canvas]).views, strict=True):
+        assert view.equal(outside) and view.dtype == torch.float32
