@@ -8,7 +8,7 @@ Every rank must hold the same number of rows.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -57,12 +57,12 @@ class _ReduceSum(torch.autograd.Function):
 
 def gather(x: Tensor) -> Tensor:
     """`(N, ...)` of each rank as `(W * N, ...)`, rank after rank."""
-    return x if world_size() == 1 else _Gather.apply(x)  # type: ignore[return-value]
+    return x if world_size() == 1 else _Gather.apply(x)
 
 
 def reduce_sum(x: Tensor) -> Tensor:
     """Sum of `x` over ranks."""
-    return x if world_size() == 1 else _ReduceSum.apply(x)  # type: ignore[return-value]
+    return x if world_size() == 1 else _ReduceSum.apply(x)
 
 
 def reduce_mean(x: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def convert_sync_batchnorm(module: M, device: torch.device | str | None = None) 
     if getattr(module, "sync_batchnorm", True) is False:
         return module
     if isinstance(module, _BatchNorm):
-        return _synchronised(module, device)  # type: ignore[return-value]
+        return cast(M, _synchronised(module, device))
     for name, child in module.named_children():
         replaced = convert_sync_batchnorm(child, device)
         if replaced is not child:
@@ -162,7 +162,7 @@ def _synchronised(norm: _BatchNorm, device: torch.device | str | None) -> nn.Mod
     if device is None:
         device = tensors[0].device if tensors else "cpu"
     if torch.device(device).type == "cuda":
-        from timm.layers import convert_sync_batchnorm as timm_conversion
+        from timm.layers.norm_act import convert_sync_batchnorm as timm_conversion
 
         return timm_conversion(norm)
     with_activation = hasattr(norm, "act")

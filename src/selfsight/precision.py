@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def full_precision(function: Callable[P, R]) -> Callable[P, R]:
+def full_precision(function: Function) -> Function:
     """Run `function` outside autocast, with half-precision tensors among its arguments as float32.
 
     float32 and float64 arguments, integers and everything that is no tensor pass unchanged;
@@ -21,11 +20,11 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     @wraps(function)
-    def in_full_precision(*args: P.args, **kwargs: P.kwargs) -> R:
+    def in_full_precision(*args: Any, **kwargs: Any) -> Any:
         with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
             return function(*_at_least_float32(args), **_at_least_float32(kwargs))
 
-    return in_full_precision
+    return cast(Function, in_full_precision)
 
 
 def _at_least_float32(value: Any) -> Any:

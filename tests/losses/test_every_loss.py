@@ -65,9 +65,9 @@ def make_cases(dtype=torch.float64):
     def draw(*shape):
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
-    def pair():
-        first = draw(N, D)
-        return [first, first + 0.5 * draw(N, D)]
+    def pair(width=D):
+        first = draw(N, width)
+        return [first, first + 0.5 * draw(N, width)]
 
     labels = torch.tensor([0, 1, -1, 0, 2, -1, 1, 0])
     masked = torch.rand(N, 5, generator=generator) < torch.linspace(0.1, 0.9, N)[:, None]
@@ -82,7 +82,9 @@ def make_cases(dtype=torch.float64):
         "dino": Case(dino, [draw(N, D) for _ in range(5)], 3),
         "swav": Case(swav, [F.normalize(draw(N, D), dim=1) for _ in range(6)], 4),
         "barlow_twins": Case(losses.barlow_twins, pair(), 2),
+        "wide_barlow_twins": Case(losses.barlow_twins, pair(width=12), 2),
         "vicreg": Case(vicreg, pair(), 2),
+        "wide_vicreg": Case(vicreg, pair(width=12), 2),
         "variance_hinge": Case(losses.variance_hinge, [draw(N, D)], 1),
         "covariance": Case(losses.covariance, [draw(N, D)], 1),
         "distance_correlation": Case(distance_correlation, wide, 2),

@@ -10,6 +10,11 @@ from lightly.loss import BarlowTwinsLoss, VICRegLoss
 from selfsight import losses
 
 
+@pytest.fixture(params=[16, 5], ids=["more rows than dimensions", "fewer"])
+def batch(request):
+    return request.param
+
+
 def pair(batch=16, width=7):
     first = torch.randn(batch, width, dtype=torch.float64)
     second = first + torch.randn(batch, width, dtype=torch.float64)
@@ -22,13 +27,13 @@ def agree(ours, theirs, leaves):
         torch.testing.assert_close(mine, other)
 
 
-def test_barlow_twins_equals_lightly():
-    za, zb = pair()
+def test_barlow_twins_equals_lightly(batch):
+    za, zb = pair(batch)
     agree(losses.barlow_twins(za, zb, 0.01), BarlowTwinsLoss(lambda_param=0.01)(za, zb), (za, zb))
 
 
-def test_barlow_twins_is_its_formula():
-    za, zb = pair()
+def test_barlow_twins_is_its_formula(batch):
+    za, zb = pair(batch)
     a, b = ((z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5) for z in (za.detach().numpy(), zb.detach().numpy()))
     correlation = a.T @ b / len(a)
     expected = sum(
@@ -44,15 +49,15 @@ def test_barlow_twins_of_independent_views():
     assert losses.barlow_twins(za, zb).item() == pytest.approx(expected, rel=0.05)
 
 
-def test_vicreg_equals_lightly():
-    za, zb = pair()
+def test_vicreg_equals_lightly(batch):
+    za, zb = pair(batch)
     terms = losses.vicreg(za, zb)
     ours = 20 * terms["invariance"] + 10 * terms["variance"] + 3 * terms["covariance"]
     agree(ours, VICRegLoss(lambda_param=20, mu_param=10, nu_param=3)(za, zb), (za, zb))
 
 
-def test_vicreg_terms_are_their_formulas():
-    za, zb = (z.detach().numpy() for z in pair())
+def test_vicreg_terms_are_their_formulas(batch):
+    za, zb = (z.detach().numpy() for z in pair(batch))
     terms = losses.vicreg(torch.from_numpy(za), torch.from_numpy(zb), margin=1.2, eps=1e-3)
     hinges, covariances = [], []
     for z in (za, zb):

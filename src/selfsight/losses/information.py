@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsight.distributed import reduce_mean, reduce_sum, world_size
+from selfsight.distributed import gather, reduce_mean, reduce_sum, world_size
 from selfsight.precision import full_precision
 
 
@@ -18,9 +18,10 @@ def barlow_twins(za: Tensor, zb: Tensor, off_diagonal: float = 0.0051) -> Tensor
 
     Zbontar, Jing, Misra, LeCun, Deny: Barlow Twins (ICML 2021), eq. 1.
     """
-    correlation = reduce_sum(_standardise(za).T @ _standardise(zb)) / (len(za) * world_size())
-    on_diagonal = (correlation.diagonal() - 1).square().sum()
-    return on_diagonal + off_diagonal * _off_diagonal(correlation).square().sum()
+    count = len(za) * world_size()
+    a, b = _standardise(za), _standardise(zb)
+    correlation = reduce_mean((a * b).mean(0))
+    return (correlation - 1).square().sum() + off_diagonal * _off_diagonal_energy(a, b) / count**2
 
 
 @full_precision
@@ -53,8 +54,7 @@ def variance_hinge(z: Tensor, margin: float = 1.0, eps: float = 1e-4) -> Tensor:
 def covariance(z: Tensor) -> Tensor:
     """Sum of squared off-diagonal covariances of `(N, D)` over all ranks, divided by `D`."""
     centred = _centre(z)
-    matrix = reduce_sum(centred.T @ centred) / (len(z) * world_size() - 1)
-    return _off_diagonal(matrix).square().sum() / z.shape[1]
+    return _off_diagonal_energy(centred, centred) / (len(z) * world_size() - 1) ** 2 / z.shape[1]
 
 
 def _centre(z: Tensor) -> Tensor:
@@ -66,7 +66,18 @@ def _standardise(z: Tensor) -> Tensor:
     return centred * (reduce_mean(centred.square().mean(0)) + 1e-5).rsqrt()
 
 
-def _off_diagonal(matrix: Tensor) -> Tensor:
-    """All but the diagonal of `(D, D)`, as a view `(D - 1, D)`."""
-    size = len(matrix)
-    return matrix.flatten()[:-1].view(size - 1, size + 1)[:, 1:]
+def _off_diagonal_energy(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of the squared off-diagonal entries of `a.T @ b` `(D, D)`, its rows those of all ranks.
+
+    A batch smaller than `D` never builds that matrix: `|a.T b|^2` is the inner product of `a a.T`
+    and `b b.T`. (With as many rows the difference to the diagonal's share could cancel.)
+    """
+    size = a.shape[1]
+    if len(a) * world_size() < size:
+        rows_a = gather(a)
+        rows_b = rows_a if b is a else gather(b)
+        diagonal = (rows_a * rows_b).sum(0)
+        return ((rows_a @ rows_a.T) * (rows_b @ rows_b.T)).sum() - diagonal.square().sum()
+    matrix = reduce_sum(a.T @ b)
+    off_diagonal = matrix.flatten()[:-1].view(size - 1, size + 1)[:, 1:]
+    return off_diagonal.square().sum()
