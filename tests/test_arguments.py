@@ -30,7 +30,7 @@ def paint(
 
     canvas: what to paint on.
     layers, gloss: how thick, and how shiny:
-        from 0 to 1.
+        from 0 to 1. brush: flat or round.
     """
 
 
@@ -122,7 +122,8 @@ def test_help_says_what_the_docstring_says_and_imports_no_type_of_ours(capsys):
     with pytest.raises(SystemExit):
         parse("--help")
     shown = " ".join(capsys.readouterr().out.split())
-    assert "what to paint on" in shown and "how thick, and how shiny: from 0 to 1." in shown
+    assert "what to paint on" in shown and "how thick, and how shiny: from 0 to 1. (type" in shown
+    assert "flat or round." in shown
     assert "str | Path" in shown and "Tensor" not in shown
 
 

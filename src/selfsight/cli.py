@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from selfsight import arguments
 from selfsight.signatures import nearest, readable
 
 PROGRAM = "selfsight"
-CHATTER = {
+COMMANDS = {
     "pretrain": "train an encoder on images without labels",
     "evaluate": "judge an encoder by kNN and linear probes",
     "embed": "write an encoder's features to a file",
@@ -45,23 +47,35 @@ def run(argv: list[str]) -> int:
     if command in ("-h", "--help"):
         print(overview())
     elif command == "--version":
-        from importlib.metadata import version
-
-        print(f"{PROGRAM} {version(PROGRAM)}")
+        print(f"{PROGRAM} {version()}")
     elif command == "list":
         from selfsight.listing import show
 
         print(show(rest))
-    elif command in CHATTER:
+    elif command in COMMANDS:
         verb = find_verb(command)
         settings = arguments.parse(verb, rest, f"{PROGRAM} {command}")
-        verb(**settings)
+        return close(command, verb(**settings))
     else:
-        raise ValueError(f"unknown command {command!r}{nearest(command, CHATTER)}")
+        raise ValueError(f"unknown command {command!r}{nearest(command, COMMANDS)}")
     return 0
 
 
-def find_verb(name: str):
+def close(command: str, result: Any) -> int:
+    """A last line that says where the result lies; the exit status."""
+    if command == "embed":
+        print(f"wrote {result}")
+    if command != "pretrain" or os.environ.get("RANK", "0") != "0":
+        return 0
+    stopped = result.summary.get("stopped")
+    if stopped:
+        print(f"{PROGRAM}: stopped ({stopped}); go on with the same command and --resume", file=sys.stderr)
+        return 130 if stopped == "interrupted" else 1
+    print(f"{result.path} holds the encoder and all about the run; judge it: {PROGRAM} evaluate {result.path} DATA")
+    return 0
+
+
+def find_verb(name: str) -> Callable[..., Any]:
     """The function behind a command."""
     if name == "demo":
         from selfsight.demo import demo
@@ -72,9 +86,19 @@ def find_verb(name: str):
     return getattr(selfsight, name)
 
 
+def version() -> str:
+    """The installed version."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(PROGRAM)
+    except metadata.PackageNotFoundError:
+        return "(a checkout that is not installed)"
+
+
 def overview() -> str:
     """What `selfsight --help` says."""
-    lines = [f"  {name:10} {text}" for name, text in CHATTER.items()]
+    lines = [f"  {name:10} {text}" for name, text in COMMANDS.items()]
     return "\n".join(
         [
             f"usage: {PROGRAM} COMMAND ... [--debug]",

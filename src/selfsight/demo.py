@@ -34,9 +34,7 @@ def demo(*, out: str | Path = "runs/demo", seeds: int = 3, overwrite: bool = Fal
     if seeds < 1:
         raise ValueError(f"seeds is a number of repetitions and at least 1, not {seeds}")
     out, began, digits = Path(out), time.perf_counter(), open_source("digits")
-    print(
-        f"{len(digits):,} handwritten digits of 8x8 pixels; four in five train, without labels, for each of {seeds} seeds\n"
-    )
+    print(f"{len(digits):,} handwritten digits of 8x8 pixels, {seeds} seeds: four in five train, without labels\n")
     rows = []
     for seed in range(seeds):
         train, test = split_at_random(digits, 0.2, seed)
@@ -115,8 +113,8 @@ def report(rows: list[Mapping[str, float]], out: Path, seconds: float) -> str:
             "",
             *lines,
             "",
-            f"Ten labels read {mean['trained']:.0%} of unseen digits right from the features that were learned without",
-            f"labels; {mean['pixels']:.0%} from raw pixels, and {mean['random']:.0%} from the same encoder before training.",
+            f"Learned without labels and read with ten of them: {mean['trained']:.0%} of unseen digits are right,",
+            f"{mean['pixels']:.0%} from raw pixels, {mean['random']:.0%} from the same encoder before training.",
             "",
             f"Everything lies in {out} ({seconds:.0f} s):",
             f"  {first}/views.png             what the network saw",

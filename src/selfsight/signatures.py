@@ -10,6 +10,7 @@ import ast
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import reduce
@@ -63,18 +64,26 @@ def as_typed(target: Callable, skip: Sequence[str] = ()) -> Callable:
 
 def describe_parameters(target: Callable) -> dict[str, str]:
     """What the docstring's `name: text` or `name, other: text` lines say of each keyword."""
+    known = "|".join(parameters(target))
+    start = re.compile(rf"(?:^|(?<=[.;] ))((?:{known})(?:, (?:{known}))*): +")
     described: dict[str, str] = {}
-    names: list[str] = []
-    for line in inspect.cleandoc(target.__doc__ or "").splitlines():
-        start = re.match(r"(?:    )?([a-z_]\w*(?:, [a-z_]\w*)*): +(.*)", line)
-        if start and all(name in parameters(target) for name in start[1].split(", ")):
-            names = start[1].split(", ")
-            described.update(dict.fromkeys(names, start[2]))
-        elif line.startswith("    ") and names:
-            described.update({name: f"{described[name]} {line.strip()}" for name in names})
-        else:
-            names = []
+    for paragraph in paragraphs(target.__doc__ or ""):
+        parts = start.split(paragraph)[1:] if start.match(paragraph) else []
+        for names, text in zip(parts[::2], parts[1::2], strict=True):
+            described.update(dict.fromkeys(names.split(", "), text.strip().rstrip(";")))
     return described
+
+
+def paragraphs(docstring: str) -> list[str]:
+    """The docstring's lines, each with the deeper lines below it, as one; a section's own indent does not count."""
+    joined: list[str] = []
+    for section in re.split(r"\n(?:Args|Returns|Raises):\n", inspect.cleandoc(docstring)):
+        for line in textwrap.dedent(section).splitlines():
+            if line.startswith(" ") and joined:
+                joined[-1] += f" {line.strip()}"
+            else:
+                joined.append(line)
+    return joined
 
 
 def typeable(annotation: Any, namespace: Mapping[str, Any] | None = None) -> Any:
