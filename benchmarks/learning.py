@@ -13,17 +13,31 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
-from settings import EXCEPTIONS, SHARED, settings
+import numpy as np
+import pandas as pd
 
 import selfsight
+from selfsight.data import open_source
+from selfsight.data.subsets import stratified_order
+from settings import EXCEPTIONS, SHARED, settings
 
 IMAGES = 10_000
+WATCHED = 2_048
 MARGIN = 0.05
 Result = dict[str, Any]
+
+TEXT = """# Learning benchmark
+
+CIFAR-10 (JPEG): {images:,} training images drawn by seed 0, used without labels, batch {batch}. Top-1 on the
+10,000 test images by kNN (cosine, k 20, weights exp(cosine / .07)) with the {images:,} as its bank.
+
+`random` is the same encoder untrained, `pixels` the normalised images, `chance` the commonest class, all by {shown}.
+A method `learns` when it is at least {margin:.0%} over random, and over pixels. Settings are in
+`benchmarks/settings.py`; none was tuned on the test images, and the score is the last epoch's.
+"""
 
 
 def main() -> None:
@@ -62,34 +76,28 @@ def comma(kind):
 
 
 def draw_images(data: Path, runs: Path) -> Path:
-    """A folder with links to the drawn training images and to all test images."""
-    from selfsight.data import open_source
-    from selfsight.data.subsets import limited
-
-    folder = runs / f"images-{IMAGES}"
-    if not (folder / "test").exists():
-        source = limited(open_source(data, split="train"), IMAGES, seed=0)
-        for path in source.metadata["path"]:
-            found = data / "train" / Path(path).parent.name / Path(path).name
-            link = folder / "train" / found.parent.name / found.name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.is_symlink():
-                link.symlink_to(found.resolve())
-        (folder / "test").symlink_to((data / "test").resolve())
-    return folder
+    """A table of the drawn training images, of others that the monitor may watch, and of all test images."""
+    table = runs / f"cifar10-{IMAGES}.csv"
+    if not table.exists():
+        train, test = (open_source(data, split=split).metadata for split in ("train", "test"))
+        order = stratified_order(train["label"].to_numpy(), seed=0)
+        drawn, watched = train.iloc[np.sort(order[:IMAGES])], train.iloc[np.sort(order[IMAGES:][:WATCHED])]
+        rows = pd.concat([drawn.assign(split="train"), watched.assign(split="val"), test.assign(split="test")])
+        rows["path"] = [Path(path).resolve() for path in rows["path"]]
+        table.parent.mkdir(parents=True, exist_ok=True)
+        rows.to_csv(table, index=False)
+    return table
 
 
 def measure(images: Path, runs: Path, method: str, seed: int, epochs: int, protocols: str) -> Result:
     """Train and judge one encoder."""
-    name = f"{method}-{epochs}-{seed}"
-    start = time.perf_counter()
+    path = runs / f"{method}-{epochs}-{seed}"
     chosen = settings(method, epochs=epochs)
-    chosen.pop("limit")  # the folder holds the drawn images alone
-    run = selfsight.pretrain(images, **chosen, seed=seed, out=runs / name, resume=(runs / name).exists())
-    trained = time.perf_counter() - start
-    records = selfsight.evaluate(run.path, images, protocols=protocols, seed=seed)
+    run = selfsight.pretrain(images, **chosen, seed=seed, out=path, resume=path.exists())
+    if not run.finished:
+        raise SystemExit(f"{path} was stopped: the same command goes on with it")
     scores: Result = {}
-    for record in records:
+    for record in selfsight.evaluate(run, images, protocols=protocols, seed=seed):
         scores.setdefault(record["protocol"], {})[record["encoder"]] = round(record["top1"], 4)
     return {
         "method": method,
@@ -97,8 +105,9 @@ def measure(images: Path, runs: Path, method: str, seed: int, epochs: int, proto
         "epochs": epochs,
         "encoder": chosen["encoder"],
         **scores,
-        "seconds": round(run.summary.get("seconds", trained)),
-        "hardware": run.summary.get("hardware"),
+        "seconds": round(run.summary["seconds"]),
+        "hardware": run.summary["hardware"],
+        "packages": run.summary["packages"],
     }
 
 
@@ -137,28 +146,11 @@ def table(results: list[Result]) -> str:
             + [f"{knn[name]:.3f}" for name in ("random", "pixels", "chance")]
             + [passes(knn), f"{result['seconds'] / 60:.1f}"]
         )
-    hardware = sorted({json.dumps(result["hardware"]) for result in results})
-    return "\n".join(
-        [
-            "# Learning benchmark",
-            "",
-            f"CIFAR-10 (JPEG), {IMAGES:,} training images drawn by seed 0 and used without labels, batch "
-            f"{SHARED['batch_size']}. Top-1 on the 10,000 test images with those {IMAGES:,} as the bank: kNN by cosine, "
-            "k 20, weights exp(cosine / .07).",
-            "",
-            "`random` is the same encoder untrained, `pixels` the normalised 32 px images, `chance` the commonest class; "
-            f"these three are for {protocols[0] if protocols else 'knn'}. A method `learns` when it is at least "
-            f"{MARGIN:.0%} over random and over pixels. Settings are in `benchmarks/settings.py`, none tuned on the test "
-            "images; the score is the last epoch's.",
-            "",
-            "| " + " | ".join(heads) + " |",
-            "|" + "---|" * len(heads),
-            *("| " + " | ".join(map(str, row)) + " |" for row in rows),
-            "",
-            *(f"Hardware: {text}" for text in hardware),
-            "",
-        ]
-    )
+    about = TEXT.format(images=IMAGES, batch=SHARED["batch_size"], margin=MARGIN, shown=protocols[0])
+    lines = [f"| {' | '.join(map(str, row))} |" for row in [heads, ["---"] * len(heads), *rows]]
+    machines = sorted({"{device}, {threads} threads, {precision}".format(**result["hardware"]) for result in results})
+    packages = sorted({"torch {torch}, timm {timm}".format(**result["packages"]) for result in results})
+    return "\n".join([about, *lines, "", f"Hardware: {'; '.join(machines)}. Packages: {'; '.join(packages)}.", ""])
 
 
 if __name__ == "__main__":

@@ -95,7 +95,9 @@ def test_without_a_split_a_fifth_is_held_out(run, digits, tmp_path, capsys):
 
 
 def test_out_names_the_file(archive, tmp_path, capsys):
-    records = evaluate("resnet_slim", archive, protocols="knn", image_size=16, limit=50, out=tmp_path / "new" / "e.json")
+    records = evaluate(
+        "resnet_slim", archive, protocols="knn", image_size=16, limit=50, out=tmp_path / "new" / "e.json"
+    )
     assert json.loads((tmp_path / "new" / "e.json").read_text()) == records
 
 

@@ -28,7 +28,7 @@ def embed(
     pretrained: bool = False,
     batch_size: int = 256,
     workers: int | None = None,
-    device: str = "auto",
+    devices: str = "auto",
     precision: Literal["32", "bf16"] = "32",
     seed: int = 0,
     overwrite: bool = False,
@@ -50,7 +50,7 @@ def embed(
     pretrained: load timm's own weights, where `model` is a name.
     batch_size: images at a time; it changes no result.
     workers: processes that decode images where they do not fit into memory.
-    device: auto, cpu, cuda or cuda:1.
+    devices: auto, cpu, gpu, or one GPU such as cuda:1.
     precision: 32, or bf16 for speed.
     seed: of the weights, where `model` is a name without pretrained ones.
     overwrite: replace `out` where it exists.
@@ -64,13 +64,15 @@ def embed(
 
     out = Path(out)
     check_target(out, overwrite)
-    model = getattr(model, "path", model)
-    parts = splits(data, label=label, path_column=path_column, channels=channels_for(model, pretrained))
+    subject: Any = getattr(model, "path", model)
+    parts = splits(data, label=label, path_column=path_column, channels=channels_for(subject, pretrained))
     if split is not None and split not in parts:
         raise ValueError(f"the data has no split {split!r} but {', '.join(map(repr, parts))}")
     chosen = parts if split is None else {split: parts[split]}
-    encoder = find_encoder(model, next(iter(chosen.values())), image_size, pretrained=pretrained, seed=seed)
-    reader = Reader(encoder.spec, image_size, batch_size=batch_size, workers=workers, device=device, precision=precision)
+    encoder = find_encoder(subject, next(iter(chosen.values())), image_size, pretrained=pretrained, seed=seed)
+    reader = Reader(
+        encoder.spec, image_size, batch_size=batch_size, workers=workers, device=devices, precision=precision
+    )
 
     function = encoder if features == "pooled" else lambda view: encoder.dense(view).flatten(2).transpose(1, 2)
     encoder.to(reader.device)
@@ -86,7 +88,9 @@ def embed(
 def check_target(out: Path, overwrite: bool) -> None:
     """Raise a `ValueError` unless `out` can be written."""
     if out.suffix not in SUFFIXES:
-        raise ValueError(f"cannot write features as {out.suffix or 'a file without suffix'!r}: end out in .parquet or .npz")
+        raise ValueError(
+            f"cannot write features as {out.suffix or 'a file without suffix'!r}: end out in .parquet or .npz"
+        )
     if out.exists() and not overwrite:
         raise ValueError(f"{out} exists: set overwrite, or choose another out")
 
@@ -133,8 +137,8 @@ def write_npz(path: Path, features: np.ndarray, known: pd.DataFrame) -> None:
     import numpy as np
     import pandas as pd
 
-    columns = {
+    columns: dict[str, Any] = {
         str(name): column.to_numpy() if pd.api.types.is_numeric_dtype(column) else column.fillna("").to_numpy(str)
         for name, column in known.items()
     }
-    np.savez(path, features=features, **columns)
+    np.savez(path, **{"features": features, **columns})

@@ -19,7 +19,7 @@ def evaluate(
     model: str | Path | Encoder | Run,
     data: str | Path | Any,
     *,
-    protocols: Sequence[str] | str = ("knn", "linear"),
+    protocols: str | Sequence[str] = ("knn", "linear"),
     baselines: bool = True,
     label: str = "label",
     path_column: str = "path",
@@ -31,7 +31,7 @@ def evaluate(
     temperature: float = 0.07,
     batch_size: int = 256,
     workers: int | None = None,
-    device: str = "auto",
+    devices: str = "auto",
     precision: Literal["32", "bf16"] = "32",
     seed: int = 0,
     out: str | Path | None = None,
@@ -56,7 +56,7 @@ def evaluate(
     temperature: of kNN's weights, exp(cosine / temperature).
     batch_size: images at a time; it changes no result.
     workers: processes that decode images where they do not fit into memory.
-    device: auto, cpu, cuda or cuda:1.
+    devices: auto, cpu, gpu, or one GPU such as cuda:1.
     precision: 32, or bf16 for speed.
     seed: of the split, the limit, the untrained encoder and the linear probe.
     out: the JSON file; by default evaluation.json in the run folder.
@@ -66,20 +66,22 @@ def evaluate(
     from selfsight.probes.subjects import channels_for, find_encoder, train_and_test, untrained
 
     names = protocol_names(protocols)
-    model = getattr(model, "path", model)
+    subject: Any = getattr(model, "path", model)
     train, test, said = train_and_test(
         data,
         test_split=test_split,
         seed=seed,
         label=label,
         path_column=path_column,
-        channels=channels_for(model, pretrained),
+        channels=channels_for(subject, pretrained),
     )
     print(said)
     train, test = labelled(train, "training", limit, seed), labelled(test, "test")
 
-    encoder = find_encoder(model, train, image_size, pretrained=pretrained, seed=seed)
-    reader = Reader(encoder.spec, image_size, batch_size=batch_size, workers=workers, device=device, precision=precision)
+    encoder = find_encoder(subject, train, image_size, pretrained=pretrained, seed=seed)
+    reader = Reader(
+        encoder.spec, image_size, batch_size=batch_size, workers=workers, device=devices, precision=precision
+    )
     functions: dict[str, Any] = {"trained": encoder}
     if baselines:
         functions |= {"random": untrained(encoder, seed), "pixels": pixels}
@@ -93,7 +95,7 @@ def evaluate(
         for record in judge(name, train_features, train_labels, test_features, test_labels, options)
     ]
     print(table(records))
-    save(records, model, out)
+    save(records, subject, out)
     return records
 
 

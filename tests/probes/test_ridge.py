@@ -77,7 +77,7 @@ def test_numbers(digits):
 
 
 def test_constant_features_are_ignored(digits):
-    x, y, queries, truth = digits
+    x, y, queries, _ = digits
     constant = np.full((len(x), 1), 1e4)
     with_it = Ridge([1.0]).fit(np.hstack([x, constant]), y)
     without = Ridge([1.0]).fit(x, y)

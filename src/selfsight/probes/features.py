@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ def extract_features(
 
 def pixels(view: Tensor) -> Tensor:
     """The pixels of a view `(B, C, *S)` as features `(B, D)`, averaged down to at most 32 a side."""
-    sides = [min(side, PIXEL_SIDE) for side in view.shape[2:]]
+    sides: Any = tuple(min(side, PIXEL_SIDE) for side in view.shape[2:])
     pool = F.adaptive_avg_pool2d if len(sides) == 2 else F.adaptive_avg_pool3d
     return pool(view, sides).flatten(1)
 
@@ -104,9 +105,11 @@ def find_device(name: str | torch.device) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device = torch.device("cuda" if name == "gpu" else name)
     except RuntimeError as error:
-        raise ValueError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:1") from error
+        raise ValueError(f"unknown devices {name!r}: use auto, cpu, gpu, or one GPU such as cuda:1") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {name!r} was asked for and is not there: use device='cpu' or 'auto'")
+        raise ValueError(
+            f"devices={str(name)!r}, but torch sees {torch.cuda.device_count()} GPUs here: use devices='cpu'"
+        )
     return device

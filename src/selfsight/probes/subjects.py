@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -18,7 +18,7 @@ LARGEST_NATIVE = 96
 LOOKED_AT = 64
 
 
-def on_disk(model: str | Path | Encoder) -> bool:
+def on_disk(model: str | Path | Encoder) -> TypeGuard[str | Path]:
     """Whether `model` is a run folder or a file, and neither the name of a net nor an encoder."""
     if isinstance(model, Encoder):
         return False
@@ -63,13 +63,12 @@ def find_encoder(
 
 
 def usual_size(source: Source) -> int:
-    """The images' own size where all are alike, square and at most 96 px, else 224."""
+    """The images' own size where all look alike and have at most 96 px, else 224."""
     shapes = set()
     for index in seeded_sample(len(source), LOOKED_AT, seed=0):
         with suppress(UnreadableImage):  # the lane names it
             shapes.add(source.shape(int(index)))
-    sides = {side for shape in shapes for side in shape}
-    return sides.pop() if len(sides) == 1 and max(sides) <= LARGEST_NATIVE else 224
+    return min(*shapes) if len(shapes) == 1 and max(*shapes) <= LARGEST_NATIVE else 224
 
 
 def untrained(encoder: Encoder, seed: int) -> Encoder:
