@@ -105,6 +105,6 @@ def _is_label(value: Any) -> bool:
 
 def _scalar(value: Any) -> Any:
     """A Python value of a number, or of an array or tensor that holds one."""
-    if isinstance(value, np.generic) or (isinstance(value, np.ndarray | Tensor) and np.size(value) == 1):
-        return value.item()
-    return value
+    if isinstance(value, Tensor):
+        value = value.cpu().numpy()
+    return value.item() if isinstance(value, np.generic | np.ndarray) and value.size == 1 else value

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 LONGEST = 3  # the long side is kept below this many times the short side asked for
 DECODE_ERRORS = (
@@ -50,7 +49,7 @@ def kind_of(image: Image.Image) -> tuple[str, bool]:
     """PIL's mode of an image, and whether any of its pixels is not opaque."""
     if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
         return image.mode, False
-    return image.mode, image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    return image.mode, bool((np.asarray(image.convert("RGBA").getchannel("A")) < 255).any())
 
 
 def common_format(kinds: set[tuple[str, bool]], channels: int | None) -> ImageFormat:
@@ -76,37 +75,29 @@ def common_format(kinds: set[tuple[str, bool]], channels: int | None) -> ImageFo
 def decode(data: bytes, form: ImageFormat, size: int | None = None) -> Tensor:
     """Pixels `(C, H, W)` of an encoded image, upright, shrunk to a short side of `size`.
 
-    torchvision decodes a JPEG in half the time of PIL, but PIL can skip detail while decoding,
-    which is faster where the image is at least twice too large.
+    A JPEG that is more than twice too large is decoded without the detail that shrinking would
+    remove. (torchvision decodes faster, but its decoders are deprecated.)
     """
-    if data[:3] == b"\xff\xd8\xff" and form.dtype == torch.uint8 and form.channels < 4 and not _much_larger(data, size):
-        mode = ImageReadMode.GRAY if form.channels == 1 else ImageReadMode.RGB
-        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        try:
-            pixels = decode_jpeg(encoded, mode, apply_exif_orientation=True)
-            assert isinstance(pixels, Tensor)
-            return shrink(pixels, size)
-        except RuntimeError:
-            pass  # a flavour that torchvision does not know, or a broken file: PIL decodes it or says what is wrong
     with Image.open(BytesIO(data)) as image:
-        if size is not None:
-            width, height = scaled_shape(image.size, size)
-            image.draft(None, (width, height))
-        return shrink(image_to_tensor(ImageOps.exif_transpose(image), form), size)
+        width, height = scaled_shape(image.size, size)
+        target = (width, height) if _turned(image) else (height, width)
+        image.draft(None, (width, height))
+        ImageOps.exif_transpose(image, in_place=True)
+        return resample(image_to_tensor(image, form), target)
 
 
 def encoded_shape(path: str) -> tuple[int, int]:
-    """Height and width of an image file, upright, from its header."""
+    """Height and width of an image file, upright, mostly from its header."""
     with Image.open(path) as image:
-        turned = image.getexif().get(0x0112, 1) >= 5
-        return (image.width, image.height) if turned else (image.height, image.width)
+        return (image.width, image.height) if _turned(image) else (image.height, image.width)
 
 
-def _much_larger(data: bytes, size: int | None) -> bool:
-    if size is None:
+def _turned(image: Image.Image) -> bool:
+    """Whether height and width are exchanged in the file; PIL has put those of a TIFF right by itself."""
+    if image.format == "TIFF":
+        image.load()
         return False
-    with Image.open(BytesIO(data)) as image:
-        return min(image.size) >= 2 * min(scaled_shape(image.size, size))
+    return image.getexif().get(0x0112, 1) >= 5
 
 
 def image_to_tensor(image: Image.Image, form: ImageFormat) -> Tensor:
@@ -116,7 +107,9 @@ def image_to_tensor(image: Image.Image, form: ImageFormat) -> Tensor:
             image = Image.fromarray((_deep_grey(image) >> 8).astype(np.uint8))
         if "transparency" in image.info:
             image = image.convert("RGBA")
-        array = np.array(image.convert(MODES[form.channels]))
+        if image.mode != MODES[form.channels]:
+            image = image.convert(MODES[form.channels])
+        array = np.array(image)
         return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
     if form.dtype == torch.float32:
         grey = np.array(image.convert("F"))
@@ -141,7 +134,11 @@ def scaled_shape(shape: tuple[int, ...], size: int | None) -> tuple[int, ...]:
 
 def shrink(pixels: Tensor, size: int | None) -> Tensor:
     """Pixels `(C, *S)` at `scaled_shape`, without aliasing; never enlarged."""
-    target = scaled_shape(tuple(pixels.shape[1:]), size)
+    return resample(pixels, scaled_shape(tuple(pixels.shape[1:]), size))
+
+
+def resample(pixels: Tensor, target: tuple[int, ...]) -> Tensor:
+    """Pixels `(C, *S)` at smaller sizes `target`: anti-aliased bilinear in 2-D, means of boxes in 3-D."""
     if target == tuple(pixels.shape[1:]):
         return pixels
     flat = len(target) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -77,31 +79,35 @@ def _splits_of_path(path: Path, label: str, path_column: str, channels: int | No
     if suffix in READERS:
         return by_split_column(TableSource(path, label=label, path_column=path_column, channels=channels))
     if suffix == ".npy":
-        return {"all": ArraySource(_load(path, mmap_mode="r"), name=str(path), channels=channels)}
+        with array_errors(path):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return {"all": ArraySource(array, name=str(path), channels=channels)}
     if suffix == ".npz":
         return _npz_splits(path, channels)
     raise ValueError(f"cannot read images from {path}: expected a folder, {', '.join(READERS)}, .npy or .npz")
 
 
-def _load(path: Path, **options: Any) -> Any:
-    """Arrays, never pickles."""
+@contextmanager
+def array_errors(path: Path) -> Iterator[None]:
+    """Name the file in whatever keeps NumPy from reading it, a pickle above all."""
     try:
-        return np.load(path, allow_pickle=False, **options)
+        yield
     except (ValueError, OSError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path} cannot be read as an array: {error}") from error
 
 
 def _npz_splits(path: Path, channels: int | None) -> dict[str, Source]:
     """Arrays `SPLIT_images` and `SPLIT_labels` as MedMNIST has them, or `images` and `labels`, or `x` and `y`."""
-    with _load(path) as archive:
+    images, labels = {}, {}
+    with array_errors(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         prefixes = {split: f"{split}_" for split in ORDER if f"{split}_images" in archive or f"{split}_x" in archive}
         prefixes = prefixes or {"all": ""}
-        images, labels = {}, {}
         for split, prefix in prefixes.items():
             images[split] = _first(archive, prefix + "images", prefix + "x")
             labels[split] = _first(archive, prefix + "labels", prefix + "y")
-            if images[split] is None:
-                raise ValueError(f"{path} has no 'images', 'train_images' or 'x' but {', '.join(archive.files)}")
+        found = archive.files
+    if any(array is None for array in images.values()):
+        raise ValueError(f"{path} has no 'images', 'train_images' or 'x' but {', '.join(found)}")
     return _labelled(path, images, labels, channels)
 
 
