@@ -31,8 +31,8 @@ Result = dict[str, Any]
 
 TEXT = """# Learning benchmark
 
-CIFAR-10 (JPEG): {images:,} training images drawn by seed 0, without labels (but for `supcon`), batch {batch}. Top-1 on the
-10,000 test images by kNN (cosine, k 20, weights exp(cosine / .07)) with the {images:,} as its bank.
+CIFAR-10 (JPEG): {images:,} training images drawn by seed 0, without labels (but for `supcon`), batch {batch}.
+Top-1 on the 10,000 test images by kNN (cosine, k 20, weights exp(cosine / .07)) with the {images:,} as its bank.
 
 `random` is the same encoder untrained, `pixels` the normalised images, `chance` the commonest class, all by {shown}.
 A method `learns` when it is at least {margin:.0%} over random, and over pixels. Settings are in
