@@ -1,0 +1,143 @@
+"""What the battery tries every method with: small heads, a small encoder, small images with something to see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from timm.models.resnet import BasicBlock, ResNet
+from torch import Tensor, nn
+
+from selfsight import diagnostics
+from selfsight.data.canvas import full_canvas
+from selfsight.methods import find_method
+from selfsight.methods.base import Method
+from selfsight.nets import Encoder, as_encoder, build_encoder
+from selfsight.views import Batch
+
+SIZE, IMAGES, CLASSES = 24, 24, 4
+
+SMALL: dict[str, dict[str, Any]] = {
+    "barlow_twins": {"projector": (64, 64, 64)},
+    "byol": {"projector": (64, 32), "predictor": (64, 32), "momentum": 0.8},
+    "dino": {"out": 64, "hidden": 64, "bottleneck": 32, "momentum": 0.8, "batch_norm": True},
+    "mae": {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
+    "moco_v2": {"projector": (64, 32), "queue": 96, "momentum": 0.9, "key_group": 6},
+    "mv_mr": {"projector": (64, 64, 64)},
+    "rotation": {},
+    "simclr": {"projector": (64, 32)},
+    "simsiam": {"projector": (64, 64, 64), "predictor": (16, 64)},
+    "supcon": {"projector": (64, 32)},
+    "swav": {"projector": (64, 32), "prototypes": 16, "queue": 48, "queue_start": 0},
+    "vicreg": {"projector": (64, 64, 64)},
+}
+"""Keywords that shrink a method's heads and shorten its schedules; a new method adds a line."""
+
+EASY: dict[str, Any] = {
+    "scale": (0.6, 1.0),
+    "global_scale": (0.6, 1.0),
+    "local_scale": (0.2, 0.6),
+    "crops": (2, 2),
+    "jitter": (0.2, 0.2, 0.2, 0.05),
+    "grayscale": 0.0,
+}
+"""Views mild enough to be learned in forty steps."""
+
+TRANSFORMERS = {"mae"}
+"""Methods that need a vision transformer."""
+
+
+def small_encoder(name: str = "resnet") -> Encoder:
+    """A ResNet with batch norm, or a ViT, of about a hundred thousand parameters."""
+    if name == "vit":
+        return build_encoder("vit_small_image", image_size=SIZE, embed_dim=48, depth=2, num_heads=3)
+    resnet = ResNet(BasicBlock, [1, 1, 1, 1], channels=(16, 32, 32, 64), num_classes=0, zero_init_last=False)
+    resnet.maxpool = nn.Identity()
+    return as_encoder(resnet, image_size=SIZE)
+
+
+def small_method(name: str, seed: int = 0, encoder: str | None = None, **options: Any) -> Method:
+    """The method with small heads and weights drawn from `seed`."""
+    torch.manual_seed(seed)
+    default = "vit" if name in TRANSFORMERS else "resnet"
+    return find_method(name)(small_encoder(encoder or default), **{**SMALL[name], **options})
+
+
+def textures(images: int = IMAGES, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images `(N, 3, SIZE, SIZE)` uint8 of stripes over patches of colour, brighter at
+    the top; and their class `(N,)`, the direction of the stripes."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.arange(images) % CLASSES
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, SIZE), torch.linspace(0, 1, SIZE), indexing="ij")
+    angle = (label + 0.5 * torch.rand(images, generator=generator)) * torch.pi / CLASSES
+    frequency, phase = 2 + 4 * torch.rand(images, generator=generator), 6 * torch.rand(images, generator=generator)
+    along = angle.cos()[:, None, None] * rows + angle.sin()[:, None, None] * columns
+    stripes = (2 * torch.pi * frequency[:, None, None] * along + phase[:, None, None]).sin()
+    patches = torch.rand(images, 3, 4, 4, generator=generator)
+    colours = nn.functional.interpolate(patches, size=SIZE, mode="bilinear", align_corners=True)
+    pixels = 0.7 * colours + 0.1 * stripes[:, None] + 0.3 * (1 - rows)
+    return (pixels.clamp(0, 1) * 255).to(torch.uint8), label
+
+
+def small_batches(method: Method, count: int = 2, images: int = IMAGES) -> list[Batch]:
+    """Batches of the method's own views, with large crops, the same whenever asked for."""
+    pixels, label = textures(count * images)
+    easy = replace(method.augmentation, **EASY)
+    views = method.views(SIZE, easy).normalised((0.5,) * 3, (0.25,) * 3)
+    generator = torch.Generator().manual_seed(0)
+    return [
+        views([full_canvas(pixels[part], part, {"label": label[part]})], generator)
+        for part in torch.arange(count * images).split(images)
+    ]
+
+
+def rows(batch: Batch, part: slice) -> Batch:
+    """Some images of a batch."""
+    return Batch(
+        [view[part] for view in batch.views],
+        batch.index[part],
+        {name: column[part] for name, column in batch.metadata.items()},
+        {name: mask[part] for name, mask in batch.masks.items()},
+    )
+
+
+def train(method: Method, batches: list[Batch], steps: int, lr: float = 3e-3) -> list[float]:
+    """The loss of each of `steps` steps that call the hooks as the engine does."""
+    optimiser = torch.optim.AdamW(method.param_groups(), lr=lr)
+    method.train().prepare(samples=len(batches) * IMAGES, steps=steps, epochs=4, metadata={})
+    history = []
+    for step in range(steps):
+        method.step = step
+        loss = method(batches[step % len(batches)])["loss"]
+        optimiser.zero_grad()
+        loss.backward()
+        method.after_backward()
+        optimiser.step()
+        method.step = step + 1
+        method.after_step(step + 1)
+        history.append(loss.item())
+    return history
+
+
+@torch.no_grad()
+def health(method: Method, batches: list[Batch]) -> tuple[float, float]:
+    """Mean progress over the batches, and spread of the embeddings of all their first views."""
+    method.eval()
+    progress = torch.stack([method.progress(batch) for batch in batches]).mean()
+    embeddings = torch.cat([method.embed(batch.views[0]) for batch in batches])
+    method.train()
+    return progress.item(), diagnostics.spread(embeddings).item()
+
+
+def check_learns(method: Method, steps: int = 40) -> list[float]:
+    """Assert that training closes a fifth of the way to perfect progress (accuracy 1, error 0)
+    without a collapse; the loss says nothing. Answers the losses."""
+    batches = small_batches(method)
+    before, _ = health(method, batches)
+    history = train(method, batches, steps)
+    after, spread = health(method, batches)
+    best = 0.0 if before < 0 else 1.0
+    assert spread > 0.1, f"the embeddings collapsed: spread {spread:.3f}"
+    assert after - before > (best - before) / 5, f"progress went from {before:.3f} to {after:.3f} only"
+    return history

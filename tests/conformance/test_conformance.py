@@ -1,0 +1,242 @@
+"""The battery that every method passes; a new method joins by its file and a line in `battery.SMALL`."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+import torch
+from conformance.battery import (
+    IMAGES,
+    SIZE,
+    SMALL,
+    TRANSFORMERS,
+    check_learns,
+    rows,
+    small_batches,
+    small_encoder,
+    small_method,
+    train,
+)
+from conformance.hooked import Hooked
+from torch import Tensor
+
+from selfsight import distributed
+from selfsight.data.canvas import full_canvas
+from selfsight.methods import method_names
+from selfsight.methods.base import Method
+from selfsight.nets import Encoder, mlp
+from selfsight.views import Batch
+
+every_method = pytest.mark.parametrize("name", method_names())
+
+
+def test_every_method_is_tried():
+    assert sorted(SMALL) == method_names()
+
+
+@every_method
+def test_gradients_reach_the_student_and_never_the_teacher(name):
+    method = small_method(name)
+    teacher = {key for key, _ in method.named_parameters() if key.startswith("teacher")}
+    method(small_batches(method, count=1)[0])["loss"].backward()
+    for key, parameter in method.named_parameters():
+        if key in teacher:
+            assert not parameter.requires_grad and parameter.grad is None, f"{key} belongs to the teacher"
+        elif parameter.requires_grad:
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), f"no gradient reaches {key}"
+            assert parameter.ndim < 2 or parameter.grad.abs().sum() > 0, f"the gradient of {key} is zero"
+
+
+@every_method
+def test_the_optimiser_gets_each_trained_parameter_once(name):
+    method = small_method(name)
+    given = [parameter for group in method.param_groups() for parameter in group["params"]]
+    trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    assert len(given) == len(set(given))
+    assert set(given) == set(trained)
+
+
+@every_method
+def test_learns_without_collapse(name):
+    check_learns(small_method(name))
+
+
+def test_dino_learns_with_a_transformer():
+    check_learns(small_method("dino", encoder="vit", batch_norm=False))
+
+
+class Collapsing(Method):
+    """Pulls two views together and nothing apart."""
+
+    def __init__(self, encoder: Encoder):
+        super().__init__(encoder)
+        self.projector = mlp(encoder.width, 64, 32)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        za, zb = map(self.embed, batch.views)
+        return {"loss": -torch.cosine_similarity(za, zb).mean()}
+
+    def embed(self, view: Tensor) -> Tensor:
+        return self.projector(self.encoder(view))
+
+
+def test_a_collapse_is_noticed_though_its_loss_falls():
+    torch.manual_seed(0)
+    method = Collapsing(small_encoder())
+    batches = small_batches(method)
+    with pytest.raises(AssertionError, match=r"collapsed|progress"):
+        check_learns(method)
+    assert method(batches[0])["loss"] < -0.9
+
+
+@every_method
+def test_finite_in_half_precision(name):
+    method = small_method(name)
+    for batch in small_batches(method):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            outcome = method(batch)
+        outcome["loss"].backward()
+        method.after_backward()
+        method.after_step(1)
+        assert outcome["loss"].dtype == torch.float32
+        assert all(value.isfinite() and value.ndim == 0 for value in outcome.values())
+    assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
+
+
+@every_method
+def test_state_makes_the_round_trip(name):
+    method = small_method(name)
+    batches = small_batches(method)
+    train(method, batches, steps=3)
+    file = io.BytesIO()
+    torch.save(method.state_dict(), file)
+    file.seek(0)
+    other = small_method(name, seed=1)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    other.prepare(samples=2 * IMAGES, steps=3, epochs=4, metadata={})
+    other.step = method.step
+    for twin in (method.train(), other.train()):
+        twin.zero_grad()
+        for batch in batches:  # the second time through, what the hooks stored counts
+            loss = twin(batch)["loss"]
+            loss.backward()
+            twin.after_backward()
+        twin.outcome = loss
+    assert torch.equal(method.outcome, other.outcome)
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in tensors(method).items())
+
+
+@every_method
+def test_same_seed_same_result(name):
+    histories = []
+    for _ in range(2):
+        method = small_method(name)
+        histories.append(train(method, small_batches(method), steps=3))
+    assert histories[0] == histories[1]
+
+
+def losses_and_gradients(name: str, state: dict[str, Any], batches: list[Batch], part: slice | None) -> Any:
+    """Of two micro-batches, so that the second meets the queues and centres that the first left;
+    the mean over ranks when each sees its own part of the batches."""
+    torch.set_num_threads(1)
+    method = small_method(name, seed=1, **one_key_group(name)).double()
+    method.load_state_dict(state)
+    if part is not None:
+        method = distributed.convert_sync_batchnorm(method)
+        half = len(batches[0]) // distributed.world_size()
+        batches = [rows(batch, slice(distributed.rank() * half, (distributed.rank() + 1) * half)) for batch in batches]
+    losses = []
+    for batch in batches:
+        losses.append(method(batch)["loss"])
+        losses[-1].backward()
+        method.after_backward()
+    gradients = {key: p.grad for key, p in method.named_parameters() if p.grad is not None}
+    with torch.no_grad():
+        return (
+            distributed.reduce_mean(torch.stack(losses)),
+            {key: distributed.reduce_mean(gradient) for key, gradient in gradients.items()},
+            {key: value for key, value in tensors(method).items() if key.startswith(("queue", "centre"))},
+        )
+
+
+def one_key_group(name: str) -> dict[str, Any]:
+    """Options with which groups of keys do not straddle ranks."""
+    return {"key_group": IMAGES // 4} if name == "moco_v2" else {}
+
+
+def tensors(method: Method) -> dict[str, Tensor]:
+    """The state without what is no tensor."""
+    return {key: value for key, value in method.state_dict().items() if isinstance(value, Tensor)}
+
+
+@every_method
+def test_two_ranks_are_one(name, gloo_pool):
+    method = small_method(name, **one_key_group(name)).double()
+    batches = small_batches(method)
+    for batch in batches:
+        batch.views = [view.double() for view in batch.views]
+    state = method.state_dict()
+    loss, gradients, memory = losses_and_gradients(name, state, batches, None)
+    for results in gloo_pool.run(losses_and_gradients, name, state, batches, slice(0)):
+        torch.testing.assert_close(results[0], loss)
+        assert results[1].keys() == gradients.keys()
+        for key, gradient in gradients.items():
+            torch.testing.assert_close(results[1][key], gradient, rtol=1e-6, atol=1e-8, msg=lambda m, k=key: f"{k}: {m}")
+        for key, value in memory.items():
+            torch.testing.assert_close(results[2][key], value)
+
+
+@every_method
+def test_wrong_number_of_views_is_named(name):
+    method = small_method(name)
+    batch = small_batches(method, count=1)[0]
+    batch.views = batch.views[:1] if len(batch.views) > 1 else batch.views * 2
+    with pytest.raises(ValueError, match=rf"{type(method).__name__} wants \d( or more)? views .* `views\("):
+        method(batch)
+
+
+@every_method
+def test_a_batch_of_one_is_named_or_fine(name):
+    method = small_method(name)
+    batch = rows(small_batches(method, count=1)[0], slice(1))
+    if method.smallest_batch == 1:
+        assert method(batch)["loss"].isfinite()
+    else:
+        with pytest.raises(ValueError, match=r"wants at least \d.* raise batch_size"):
+            method(batch)
+
+
+@every_method
+def test_missing_labels_are_named_where_they_matter(name):
+    method = small_method(name)
+    batch = small_batches(method, count=1)[0]
+    batch.metadata = {}
+    if method.needs_label:
+        with pytest.raises(ValueError, match="label="):
+            method(batch)
+    else:
+        assert method(batch)["loss"].isfinite()
+
+
+@pytest.mark.parametrize("name", sorted(TRANSFORMERS))
+def test_a_convolutional_encoder_is_refused_where_patches_are_needed(name):
+    with pytest.raises(ValueError, match="vit_small_image"):
+        small_method(name, encoder="resnet")
+
+
+def test_every_hook_serves_a_method_that_clusters():
+    torch.manual_seed(0)
+    method = Hooked(small_encoder())
+    pixels = torch.randint(0, 256, (IMAGES, 3, SIZE, SIZE), dtype=torch.uint8)
+    views = method.views(SIZE, method.augmentation).normalised((0.5,) * 3, (0.25,) * 3)
+    batch = views([full_canvas(pixels)], torch.Generator().manual_seed(0))
+    method.prepare(samples=IMAGES, steps=20, epochs=1, metadata={})
+    with torch.no_grad():
+        method.before_epoch(lambda function: function(pixels / 255.0))
+    assert method.bank.shape == (IMAGES, method.encoder.width)
+    before = method.progress(batch)
+    train(method, [batch], steps=20)
+    assert method.progress(batch) > before
+    assert method.calls == {"prepare": 2, "before_epoch": 1, "after_backward": 20, "after_step": 20}
