@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ def test_padded_canvas_is_not_uniform():
 def test_groups_are_full_and_complete(dimensions):
     shapes = np.random.default_rng(0).integers(20, 200, (300, dimensions))
     groups = group_shapes(shapes)
-    assert sorted(sum(groups, [])) == list(range(300))
+    assert sorted(chain(*groups)) == list(range(300))
     for group in groups:
         fill = shapes[group].prod(1).sum() / (shapes[group].max(0).prod() * len(group))
         assert fill >= FULL_ENOUGH

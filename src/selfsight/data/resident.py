@@ -135,10 +135,14 @@ class ResidentLane(Lane):
 
 
 def gather_rows(pixels: Tensor, index: Tensor) -> Tensor:
-    """`pixels[index]` by `index_select`: ten times faster and more.
+    """`pixels[index]`, as fast as memory allows.
 
-    Unsigned 16-bit pixels, which not every device indexes, go as signed ones.
+    On the CPU by NumPy: for bytes torch's indexing takes 30 times as long on two threads, and
+    `index_select` more where other processes want the processors. Unsigned 16-bit pixels, which
+    not every device indexes, go as signed ones.
     """
+    if pixels.device.type == "cpu":
+        return torch.from_numpy(pixels.numpy()[index.numpy()])
     if pixels.dtype == torch.uint16:
         return pixels.view(torch.int16).index_select(0, index).view(torch.uint16)
     return pixels.index_select(0, index)
