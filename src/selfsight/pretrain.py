@@ -99,6 +99,8 @@ def pretrain(
     settings = dict(locals())
     from selfsight import engine, gallery
 
+    if on_alarm not in ("warn", "stop"):
+        raise ValueError(f"on_alarm is 'warn' or 'stop', not {on_alarm!r}")
     hardware = engine.choose_hardware(devices, precision)
     path = engine.choose_folder(out, method, several=hardware.external)
     engine.check_folder(path, resume=resume, overwrite=overwrite)

@@ -34,6 +34,9 @@ def build_for(
     A pre-trained encoder keeps the mean and std that its weights expect.
     """
     options = dict(options or {})
+    for name in ("channels", "image_size"):
+        if name in options:
+            raise ValueError(f"encoder_options has {name!r}, which follows from the data and image_size: leave it out")
     torch.manual_seed(derived_seed(WEIGHTS, seed))
     pretrained = bool(options.get("pretrained", False))
     if isinstance(encoder, nn.Module):

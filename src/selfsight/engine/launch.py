@@ -29,6 +29,8 @@ def run_on_ranks(function: Callable[..., object], count: int, settings: dict[str
     messages = context.SimpleQueue()
     port = free_port()
     threads = max(1, torch.get_num_threads() // count)
+    # torch's advice on unused parameters comes from C++, where only its level can be set
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     ranks = [
         context.Process(target=_run, args=(function, rank, count, port, threads, settings, messages))
         for rank in range(count)

@@ -11,7 +11,8 @@ WEIGHTS, VIEWS, STEP, HOLD_OUT, MONITOR, BANK = range(6)
 
 def derived_seed(stream: int, *numbers: int) -> int:
     """A seed that differs between streams and between tuples of numbers."""
-    return int(np.random.SeedSequence((stream, *numbers)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    # the count is part of it, since NumPy takes (1,) and (1, 0) for the same
+    return int(np.random.SeedSequence((stream, len(numbers), *numbers)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def generator_for(stream: int, *numbers: int) -> torch.Generator:

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from selfsight.data import ArraySource
+from selfsight.engine.build import (
+    build_augmentation,
+    build_for,
+    build_method,
+    choose_optimisation,
+    plain,
+    start_from,
+)
+from selfsight.methods import find_method
+from selfsight.methods.base import Optimisation
+from selfsight.nets import build_encoder, save_encoder
+
+PAPER = Optimisation(optimizer="lars", lr=0.3, weight_decay=0.04, final_weight_decay=0.4, warmup_epochs=10, clip=3.0)
+UNASKED = dict.fromkeys(("optimizer", "lr", "weight_decay", "warmup_epochs", "clip"))
+
+
+def choose(epochs=100, **asked):
+    return choose_optimisation(PAPER, epochs=epochs, **{**UNASKED, **asked})
+
+
+def test_the_paper_unless_asked_otherwise():
+    assert choose() == PAPER
+    asked = choose(optimizer="adamw", lr=1e-3, clip=1.0)
+    assert (asked.optimizer, asked.lr, asked.clip, asked.weight_decay) == ("adamw", 1e-3, 1.0, 0.04)
+
+
+def test_warm_up_is_at_most_a_tenth_of_a_short_run_unless_asked_for():
+    assert choose(epochs=20).warmup_epochs == 2
+    assert choose(epochs=20, warmup_epochs=7).warmup_epochs == 7
+    assert choose(epochs=20, warmup_epochs=0).warmup_epochs == 0
+
+
+def test_a_weight_decay_that_was_asked_for_stays():
+    assert choose(weight_decay=0.1).final_weight_decay is None
+    assert choose(weight_decay=0.04).final_weight_decay == 0.4  # as config.yaml repeats it
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [({"optimizer": "sgd"}, "for lars, not for sgd: give an lr"), ({"lr": -1.0}, "lr is at least 0"), ({"clip": -1}, "clip")],
+)
+def test_impossible_optimisation(asked, message):
+    with pytest.raises(ValueError, match=message):
+        choose(**asked)
+
+
+def images(channels=1):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, channels, 8, 8)).astype(np.uint8)
+    return ArraySource(pixels, name="noise")
+
+
+def test_the_encoder_knows_the_data():
+    encoder = build_for(images(4), "resnet_slim", 8, {"drop_path_rate": 0.1}, seed=0)
+    assert encoder.spec.channels == 4 and encoder.spec.value_range == (0, 255)
+    assert encoder.spec.mean == pytest.approx((0.5,) * 4, abs=0.05)
+    assert encoder.spec.options == {"drop_path_rate": 0.1}
+    with pytest.raises(ValueError, match="follows from the data"):
+        build_for(images(4), "resnet_slim", 8, {"channels": 3}, seed=0)
+
+
+def test_the_seed_fixes_the_weights():
+    first, again, other = (build_for(images(), "resnet_slim", 8, None, seed=seed) for seed in (0, 0, 1))
+    same = [(a == b).all().item() for a, b in zip(first.parameters(), again.parameters(), strict=True)]
+    assert all(same)
+    assert any((a != b).any().item() for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+def test_options_reach_the_method_and_unknown_ones_name_the_nearest():
+    encoder = build_for(images(), "resnet_slim", 8, None, seed=0)
+    assert build_method("simclr", encoder, {"projector": [16, 8], "temperature": 0.3}).temperature == 0.3
+    with pytest.raises(ValueError, match=r"no option 'temprature': did you mean 'temperature'\?"):
+        build_method("simclr", encoder, {"temprature": 0.3})
+    with_options = find_method("simclr").with_options(temperature=0.7)
+    assert build_method(with_options, encoder, None).temperature == 0.7
+
+
+def test_view_options_turn_knobs():
+    method = build_method("simclr", build_for(images(), "resnet_slim", 8, None, seed=0), None)
+    augmentation = build_augmentation(method, {"blur": 0.25, "scale": [0.5, 1.0]})
+    assert augmentation.blur == 0.25 and augmentation.scale == (0.5, 1.0)
+    assert augmentation.jitter == method.augmentation.jitter
+    with pytest.raises(ValueError, match=r"no option 'blurr': did you mean 'blur'"):
+        build_augmentation(method, {"blurr": 0.1})
+
+
+def test_weights_of_another_encoder_are_named(tmp_path, caplog):
+    save_encoder(build_encoder("resnet_slim", image_size=8, channels=1), tmp_path)
+    deeper = build_encoder("resnet_slim", image_size=8, channels=1, layers=[1, 1, 1, 2])
+    with caplog.at_level("INFO", logger="selfsight"):
+        start_from(deeper, tmp_path)
+    assert "loaded" in caplog.text and "layer4.1" in caplog.text
+
+
+def test_settings_become_plain(tmp_path):
+    assert plain({"a": (1, [2.5, None]), "path": tmp_path, "data": np.zeros(3)}) == {
+        "a": [1, [2.5, None]],
+        "path": str(tmp_path),
+        "data": "<ndarray>",
+    }

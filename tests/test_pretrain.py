@@ -1,0 +1,285 @@
+"""One command trains: on real digits, with a small net, to the end, interrupted, killed, and asked wrongly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import selfsight
+from selfsight.data import open_source
+from selfsight.engine.module import Training
+from selfsight.methods.base import Method, Optimisation
+
+SMALL = {
+    "method": "simclr",
+    "encoder": "resnet_slim",
+    "method_options": {"projector": (32, 16)},
+    "epochs": 2,
+    "batch_size": 64,
+    "limit": 192,
+    "precision": "32",
+    "devices": "cpu",
+}
+TIMING = ["seconds", "images_per_second", "data_wait"]
+
+
+def train(out, data="digits", **options):
+    return selfsight.pretrain(**{"data": data, **SMALL, **options}, out=out)
+
+
+def weights_of(run):
+    return torch.load(run.path / "checkpoints" / "last.ckpt", weights_only=True)["method"]
+
+
+def assert_same(run, other):
+    """Bit for bit the same weights."""
+    weights = weights_of(other)
+    assert all(torch.equal(value, weights[name]) for name, value in weights_of(run).items())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_the_run_folder_holds_everything(run):
+    assert {path.name for path in run.path.iterdir()} == {
+        "config.yaml", "metrics.csv", "views.png", "checkpoints", "encoder.safetensors", "encoder.json",
+        "summary.json", "log.txt", "held_out.csv", "tensorboard",
+    }  # fmt: skip
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert not Path("lightning_logs").exists()
+
+
+def test_summary_says_what_happened(run):
+    summary = run.summary
+    assert summary["finished"] and run.finished and summary["stopped"] is None
+    assert (summary["epochs"], summary["steps"], summary["training_images"]) == (2, 6, 192)
+    assert summary["held_out_images"] == 1605 and summary["held_out_from"] == "images that limit leaves unused"
+    assert summary["bad_images"] == [] and summary["images_per_second"] > 0
+    assert 0 < summary["final"]["knn"] <= 1
+    assert summary["packages"]["torch"] and summary["hardware"]["threads"] == torch.get_num_threads()
+
+
+def test_metrics_have_a_row_an_epoch(run):
+    metrics = run.metrics
+    assert metrics["step"].tolist() == [3, 6] and metrics["epoch"].tolist() == [1, 2]
+    measured = ["loss", "lr", "progress", "encoder_rank", "projector_spread", "projector_uniformity", "knn", "ridge"]
+    assert metrics[[*measured, *TIMING]].notna().all().all()
+
+
+def test_the_encoder_is_the_trained_one(run):
+    loaded = selfsight.load_encoder(run.path)
+    trained = weights_of(run)
+    assert all(torch.equal(value, trained[f"encoder.model.{name}"]) for name, value in loaded.model.state_dict().items())
+    assert not loaded.training and loaded(torch.zeros(2, 1, 8, 8)).shape == (2, 256)
+    assert run.encoder.spec.value_range == (0, 16)
+    assert selfsight.open_run(run.path).summary == run.summary
+
+
+def test_the_config_runs_again_to_the_same_weights(run, tmp_path):
+    config = yaml.safe_load((run.path / "config.yaml").read_text())
+    assert config["image_size"] == 8 and config["method_options"]["temperature"] == 0.1
+    again = selfsight.pretrain(**config, out=tmp_path / "again")
+    assert again.summary["config_hash"] == run.summary["config_hash"]
+    assert_same(run, again)
+    columns = run.metrics.columns.difference(TIMING)
+    assert again.metrics[columns].equals(run.metrics[columns])
+
+
+def test_the_monitor_leaves_training_alone(run, tmp_path):
+    source = open_source("digits")
+    blind = train(tmp_path / "blind", source, monitor=False)
+    assert blind.summary["held_out_images"] == 0 and "knn" not in blind.metrics
+    assert_same(run, blind)
+
+
+def test_another_seed_is_another_run(run, tmp_path):
+    other = weights_of(train(tmp_path / "other", seed=1))
+    assert any(not torch.equal(value, other[name]) for name, value in weights_of(run).items())
+
+
+def interrupt_at(monkeypatch, step, number=signal.SIGTERM):
+    stepping = Training.optimizer_step
+
+    def optimizer_step(self, *arguments, **options):
+        stepping(self, *arguments, **options)
+        if self.position.step == step:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Training, "optimizer_step", optimizer_step)
+
+
+@pytest.mark.parametrize(("step", "number"), [(2, signal.SIGTERM), (3, signal.SIGINT)])
+def test_interrupted_and_resumed(run, tmp_path, monkeypatch, step, number):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, step, number)
+        stopped = train(tmp_path / "run")
+    assert not stopped.finished and stopped.summary["stopped"] == "interrupted" and stopped.summary["steps"] == step
+    resumed = train(tmp_path / "run", resume=True)
+    assert resumed.finished and resumed.metrics["step"].tolist() == [3, 6]
+    assert_same(run, resumed)
+    columns = ["step", "epoch", "loss", "lr"]
+    assert resumed.metrics[columns].equals(run.metrics[columns])
+
+
+KILLED = """
+import os, signal, sys
+import selfsight
+from selfsight.engine.module import Training
+stepping = Training.optimizer_step
+def optimizer_step(self, *arguments, **options):
+    stepping(self, *arguments, **options)
+    if self.position.step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+Training.optimizer_step = optimizer_step
+selfsight.pretrain("digits", out=sys.argv[1], **{settings!r})
+"""
+
+
+def test_killed_and_resumed(run, tmp_path):
+    script = KILLED.format(settings={**SMALL, "checkpoint_minutes": 0.0})
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], env=environment, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    with open(tmp_path / "run" / "metrics.csv", "a") as file:
+        file.write("4,1.3")  # a row that the kill left half written
+    resumed = train(tmp_path / "run", resume=True, checkpoint_minutes=0.0)
+    assert resumed.finished and resumed.metrics["step"].tolist() == [3, 6]
+    assert_same(run, resumed)
+
+
+def test_killed_before_the_first_checkpoint(run, tmp_path):
+    early = tmp_path / "run"
+    early.mkdir()
+    (early / "config.yaml").write_text((run.path / "config.yaml").read_text())
+    assert_same(run, train(early, resume=True))
+
+
+def test_a_finished_run_is_left_as_it_is(run):
+    before = (run.path / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    assert train(run.path, resume=True).finished
+    assert (run.path / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
+
+
+def test_resuming_as_something_else_is_refused(run):
+    with pytest.raises(ValueError, match="encoder was 'resnet_slim', now 'resnet18'"):
+        train(run.path, resume=True, encoder="resnet18")
+    with pytest.raises(ValueError, match="method was 'simclr', now 'simsiam'"):
+        train(run.path, resume=True, method="simsiam", method_options=None)
+    with pytest.raises(ValueError, match="not empty"):
+        train(run.path)
+    assert run.finished
+
+
+def test_a_checkpoint_of_something_else_is_refused(run, tmp_path):
+    other = train(tmp_path / "other", epochs=1, encoder="resnet_slim", encoder_options={"layers": [1, 1, 1, 2]})
+    (tmp_path / "mixed" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "mixed" / "config.yaml").write_text((run.path / "config.yaml").read_text())
+    (other.path / "checkpoints" / "last.ckpt").rename(tmp_path / "mixed" / "checkpoints" / "last.ckpt")
+    with pytest.raises(ValueError, match=r"does not fit: .*'encoder.model.layer4.1"):
+        train(tmp_path / "mixed", resume=True)
+
+
+def test_overwrite_begins_anew(run, tmp_path):
+    train(tmp_path / "run", epochs=1)
+    assert train(tmp_path / "run", epochs=1, seed=2, overwrite=True).config["seed"] == 2
+
+
+def test_start_from_the_weights_of_a_run(run, tmp_path):
+    started = train(tmp_path / "run", epochs=1, weights=run.path, lr=0.0)
+    named = weights_of(run)
+    after = weights_of(started)
+    assert torch.equal(after["encoder.model.conv1.weight"], named["encoder.model.conv1.weight"])
+    assert "loaded" in (started.path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 500}, "larger than the data.*192.*lower batch_size"),
+        ({"accumulate": 4}, "lower accumulate to at most 3"),
+        ({"epochs": 0}, "epochs is at least 1"),
+        ({"method": "simclrr"}, "did you mean 'simclr'"),
+        ({"method_options": {"temprature": 0.1}}, "did you mean 'temperature'"),
+        ({"encoder": "resnet_slimm"}, "did you mean 'resnet_slim'"),
+        ({"devices": "gpu"}, "no GPU"),
+        ({"lane": "fast"}, "no lane 'fast'"),
+        ({"data": "nowhere/"}, "does not exist"),
+        ({"on_alarm": "panic"}, "on_alarm is 'warn' or 'stop'"),
+    ],
+)
+def test_what_is_asked_wrongly_is_said_and_leaves_no_folder(tmp_path, options, message):
+    if options.get("devices") == "gpu" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_broken_images_are_named_and_skipped(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3)).astype(np.uint8)
+    for position, image in enumerate(pixels):
+        folder = tmp_path / "images" / f"class-{position % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{position:02}.png")
+    (folder / "empty.png").write_bytes(b"")
+    run = train(tmp_path / "run", tmp_path / "images", epochs=1, batch_size=16, limit=None, monitor=False)
+    (bad,) = run.summary["bad_images"]
+    assert "empty.png" in bad and "empty.png" in (run.path / "log.txt").read_text()
+    with pytest.raises(ValueError, match="max_bad"):
+        train(tmp_path / "strict", tmp_path / "images", epochs=1, batch_size=16, limit=None, monitor=False, max_bad=0)
+
+
+class Exploding(Method):
+    """Goes well for some steps, and then does not."""
+
+    optimisation = Optimisation(optimizer="sgd", lr=0.01, warmup_epochs=0)
+
+    def forward(self, batch):
+        loss = self.encoder(batch.views[0]).square().mean()
+        return {"loss": loss / (0.0 if self.step >= 4 else 1.0)}
+
+    def embed(self, view):
+        return self.encoder(view)
+
+
+class Collapsing(Exploding):
+    """Pulls all images to one point."""
+
+    def forward(self, batch):
+        features = self.encoder(batch.views[0])
+        return {"loss": (features - 1).square().mean()}
+
+    def embed(self, view):
+        return 1 + 1e-3 * self.encoder(view)
+
+
+def test_a_loss_that_explodes_stops_before_it_reaches_the_checkpoint(tmp_path):
+    run = train(tmp_path / "run", method=Exploding, method_options=None, epochs=3)
+    assert not run.finished and "no longer finite" in run.summary["stopped"]
+    assert all(value.isfinite().all() for value in weights_of(run).values())
+    assert "non-finite: loss is not finite" in (run.path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("on_alarm", ["warn", "stop"])
+def test_a_collapse_is_seen_within_an_epoch(tmp_path, on_alarm):
+    run = train(tmp_path / "run", method=Collapsing, method_options=None, on_alarm=on_alarm)
+    assert "collapse: projector_spread is" in (run.path / "log.txt").read_text()
+    assert run.finished == (on_alarm == "warn")
+    assert run.summary["epochs"] == (2 if on_alarm == "warn" else 1)
+
+
+def test_two_processes(tmp_path):
+    run = train(tmp_path / "run", devices=2, batch_size=32, epochs=1, limit=128)
+    assert run.finished and run.summary["steps"] == 2 and run.summary["hardware"]["processes"] == 2
+    assert len(run.metrics) == 1 and 0 < run.metrics["knn"][0] <= 1
