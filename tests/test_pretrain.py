@@ -80,7 +80,8 @@ def test_metrics_have_a_row_an_epoch(run):
 def test_the_encoder_is_the_trained_one(run):
     loaded = selfsight.load_encoder(run.path)
     trained = weights_of(run)
-    assert all(torch.equal(value, trained[f"encoder.model.{name}"]) for name, value in loaded.model.state_dict().items())
+    state = loaded.model.state_dict()
+    assert all(torch.equal(value, trained[f"encoder.model.{name}"]) for name, value in state.items())
     assert not loaded.training and loaded(torch.zeros(2, 1, 8, 8)).shape == (2, 256)
     assert run.encoder.spec.value_range == (0, 16)
     assert selfsight.open_run(run.path).summary == run.summary
@@ -148,7 +149,8 @@ selfsight.pretrain("digits", out=sys.argv[1], **{settings!r})
 
 def test_killed_and_resumed(run, tmp_path):
     script = KILLED.format(settings={**SMALL, "checkpoint_minutes": 0.0})
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    threads = str(torch.get_num_threads())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": threads}
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], env=environment, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     with open(tmp_path / "run" / "metrics.csv", "a") as file:

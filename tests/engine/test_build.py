@@ -41,7 +41,11 @@ def test_a_weight_decay_that_was_asked_for_stays():
 
 @pytest.mark.parametrize(
     ("asked", "message"),
-    [({"optimizer": "sgd"}, "for lars, not for sgd: give an lr"), ({"lr": -1.0}, "lr is at least 0"), ({"clip": -1}, "clip")],
+    [
+        ({"optimizer": "sgd"}, "for lars, not for sgd: give an lr"),
+        ({"lr": -1.0}, "lr is at least 0"),
+        ({"clip": -1}, "clip is at least 0"),
+    ],
 )
 def test_impossible_optimisation(asked, message):
     with pytest.raises(ValueError, match=message):

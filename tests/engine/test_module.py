@@ -14,7 +14,7 @@ from selfsight.nets import as_encoder
 from selfsight.views import Augmentation, original, random_view, two_views
 from selfsight.views.view_sets import ViewSet
 
-OPTIMISATION = Optimisation(optimizer="sgd", lr=0.1, reference_batch=None, momentum=0.0, weight_decay=0.0, warmup_epochs=0)
+OPTIMISATION = Optimisation(optimizer="sgd", lr=0.1, reference_batch=None, momentum=0, weight_decay=0, warmup_epochs=0)
 
 
 class Linear(Method):
@@ -31,7 +31,7 @@ class Linear(Method):
     def forward(self, batch):
         self.notes.append(("forward", self.step))
         predicted = self.head(self.drop(self.encoder(batch.views[0])))[:, 0]
-        return {"loss": (predicted - batch.views[0].mean((1, 2, 3))).square().mean(), "images": torch.tensor(len(batch))}
+        return {"loss": (predicted - batch.views[0].mean((1, 2, 3))).square().mean()}
 
     def embed(self, view):
         return self.head(self.encoder(view))

@@ -34,7 +34,7 @@ def test_a_folder_with_something_in_it_is_refused(filled, tmp_path):
     check_folder(tmp_path / "new", resume=False, overwrite=False)
     check_folder(filled, resume=True, overwrite=False)
     check_folder(filled, resume=False, overwrite=True)
-    with pytest.raises(ValueError, match="not empty: resume goes on.*overwrite deletes"):
+    with pytest.raises(ValueError, match=r"not empty: resume goes on.*overwrite deletes"):
         check_folder(filled, resume=False, overwrite=False)
     with pytest.raises(ValueError, match="choose one"):
         check_folder(filled, resume=True, overwrite=True)
