@@ -56,3 +56,11 @@ def real_data() -> RealData:
     if not packed.is_dir():
         pytest.skip(f"no real data at {packed}: set SELFSIGHT_DATA")
     return RealData(packed)
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """The same random numbers in every run, whatever ran before."""
+    import torch
+
+    torch.manual_seed(0)
