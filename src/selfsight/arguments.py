@@ -49,8 +49,9 @@ def parse(verb: Callable, argv: list[str], prog: str) -> Settings:
     if missing:
         raise ValueError(f"{prog} wants {' and '.join(missing)}: {usage(verb, prog)}")
     first = [name for name in words(verb) if name in required]
-    plain = [f"--{key}={as_text(value)}" for key, value in settings.items() if key not in first]
-    parsed = parser.parse_args([*switches, *plain, "--", *(as_text(settings[name]) for name in first)])
+    named = [f"--{key}={as_text(value)}" for key, value in settings.items() if key not in first]
+    plain = ["--", *(as_text(settings[name]) for name in first)] if first else []
+    parsed = parser.parse_args([*switches, *named, *plain])
     return {name: value for name, value in parsed.as_dict().items() if name in parameters(verb)}
 
 
