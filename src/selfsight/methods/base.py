@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from selfsight import diagnostics
 from selfsight.nets import EMA, Encoder
+from selfsight.precision import full_precision
 from selfsight.views import Augmentation, Batch, ViewSet, two_views
 
 
@@ -146,6 +148,12 @@ def together(function: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> l
         run = list(same_size)
         outputs += function(torch.cat(run)).chunk(len(run))
     return outputs
+
+
+@full_precision
+def unit(z: Tensor) -> Tensor:
+    """Rows of `z` `(B, D)` at length one, in float32 under autocast, too."""
+    return functional.normalize(z, dim=1)
 
 
 def still_teacher(student: nn.Module) -> EMA:

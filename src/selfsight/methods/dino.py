@@ -94,7 +94,7 @@ class DINO(Method):
         taught = together(self.teacher, batch.views[: self.taught])
         student = together(self.head, together(self.encoder, batch.views))
         loss = losses.dino(student, taught, self.centre, self.temperature, self.sharpness)
-        self.mean_score = torch.cat(taught).float().mean(0)
+        self.mean_score = torch.cat(taught).mean(0, dtype=self.centre.dtype)
         return {"loss": loss}
 
     def embed(self, view: Tensor) -> Tensor:

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from selfsight import losses
 from selfsight.methods._queue import Queue
-from selfsight.methods.base import Method, Optimisation, all_decayed, still_teacher
+from selfsight.methods.base import Method, Optimisation, all_decayed, still_teacher, unit
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -72,7 +71,7 @@ class MoCoV2(Method):
     def key(self, view: Tensor) -> Tensor:
         """Normalised keys `k` of the teacher, in groups as even as the batch allows."""
         groups = view.tensor_split(ceil(len(view) / self.key_group))
-        return functional.normalize(torch.cat([self.teacher(group) for group in groups]).float(), dim=1)
+        return unit(torch.cat([self.teacher(group) for group in groups]))
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Weight decay on all parameters, as in the paper's code."""

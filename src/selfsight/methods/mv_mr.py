@@ -30,11 +30,10 @@ class MVMR(Method):
 
     Every term of dependence is maximised, as the paper writes; the authors' code minimises those
     of the hand-crafted features. Embeddings and targets are not divided by 32, which only served
-    half precision. The augmented pixels are drawn for each image, not once for a batch. AdamW
-    stands for Adam, which at this weight decay is the same.
+    half precision. The augmented pixels are drawn for each image, not once for a batch.
     """
 
-    optimisation = Optimisation(lr=1e-4, reference_batch=None, weight_decay=1e-6, final_lr=1e-2)
+    optimisation = Optimisation(optimizer="adam", lr=1e-4, reference_batch=None, weight_decay=1e-6, final_lr=1e-2)
     augmentation = Augmentation(scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=0.8, grayscale=0.2, blur=0.5)
     smallest_batch = 4
 
@@ -78,7 +77,7 @@ class MVMR(Method):
         self.check(batch, views=3)
         z, z0 = map(self.embed, batch.views[:2])
         terms = {
-            "invariance": functional.mse_loss(z.float(), z0.float()),
+            "invariance": functional.mse_loss(z, z0),
             "variance": losses.variance_hinge(z) + losses.variance_hinge(z0),
             "dependence": 1 - losses.distance_correlation(z0, z, self.estimator),
         }

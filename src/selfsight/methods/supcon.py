@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation, together
+from selfsight.methods.base import Method, Optimisation, together, unit
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -39,6 +40,14 @@ class SupCon(Method):
         self.check(batch, views=2)
         z = together(self.embed, batch.views)
         return {"loss": losses.supcon(z, batch.metadata["label"], self.temperature)}
+
+    def progress(self, batch: Batch) -> Tensor:
+        """How often the nearest second view, by cosine, to an image's first is of its class."""
+        first, second = map(unit, together(self.embed, batch.views))
+        label = batch.metadata["label"]
+        own_class = torch.where(label < 0, -1 - batch.index, label)
+        nearest = (first @ second.T).argmax(1)
+        return (own_class[nearest] == own_class).float().mean()
 
     def embed(self, view: Tensor) -> Tensor:
         """Projections `z`."""

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from selfsight import losses
 from selfsight.methods._queue import Queue
-from selfsight.methods.base import Method, Optimisation, all_decayed, together
+from selfsight.methods.base import Method, Optimisation, all_decayed, together, unit
 from selfsight.nets import Encoder, Prototypes, mlp
 from selfsight.views import Augmentation, Batch, ViewSet, multi_crop
 
@@ -74,7 +73,7 @@ class SwAV(Method):
         """Loss of two large views and any number of others."""
         self.check(batch, views=self.assigned, or_more=True)
         features = together(self.encoder, batch.views)
-        z = [functional.normalize(z.float(), dim=1) for z in together(self.projector, features)]
+        z = list(map(unit, together(self.projector, features)))
         scores = together(self.prototypes, z)
         self.fresh = [large.detach() for large in z[: self.assigned]]
         codes = [self.assign(crop, scores[crop].detach()) for crop in range(self.assigned)]

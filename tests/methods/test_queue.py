@@ -1,0 +1,54 @@
+"""The memory of past embeddings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from selfsight.methods._queue import Queue
+
+
+def numbers(queue):
+    return queue.rows[:, 0].tolist()
+
+
+def test_it_starts_as_the_same_noise_on_the_sphere():
+    torch.manual_seed(1)
+    first, second = Queue(8, 3), Queue(8, 3)
+    assert torch.equal(first.rows, second.rows)
+    torch.testing.assert_close(first.rows.norm(dim=1), torch.ones(8))
+    assert not first.full
+
+
+def test_the_oldest_give_way_first():
+    queue = Queue(5, 1)
+    for start in (0, 3, 6):
+        queue.push(torch.arange(start, start + 3.0)[:, None])
+        assert queue.full == (start > 0)
+    assert numbers(queue) == [5, 6, 7, 8, 4]
+
+
+def test_the_place_travels_with_the_state():
+    queue, other = Queue(5, 1), Queue(5, 1)
+    queue.push(torch.tensor([[1.0], [2.0], [3.0]]))
+    other.load_state_dict(queue.state_dict())
+    for twin in (queue, other):
+        twin.push(torch.tensor([[4.0], [5.0], [6.0]]))
+    assert numbers(queue) == numbers(other) == [6, 2, 3, 4, 5]
+
+
+def test_a_batch_longer_than_the_queue_is_named():
+    with pytest.raises(ValueError, match=r"queue of 2 cannot hold a batch of 3: lengthen it with queue="):
+        Queue(2, 1).push(torch.zeros(3, 1))
+
+
+def shares():
+    queue = Queue(7, 2)
+    queue.push(torch.full((2, 2), float(torch.distributed.get_rank())))
+    return queue.rows, queue.share
+
+
+def test_ranks_hold_the_same_and_share_the_whole(gloo_pool):
+    (rows, first), (same, second) = gloo_pool.run(shares)
+    assert torch.equal(rows, same) and torch.equal(torch.cat([first, second]), rows)
+    assert rows[:4, 0].tolist() == [0, 0, 1, 1]
