@@ -6,7 +6,7 @@ import timm
 import torch
 from torch import nn
 
-from selfsight.methods.base import Method, all_decayed, split_by_decay, still_teacher, together, unit, weighted_sum
+from selfsight.methods.base import Method, Teacher, all_decayed, split_by_decay, together, unit, weighted_sum
 
 
 def test_together_joins_runs_of_one_size_and_keeps_the_order():
@@ -26,7 +26,7 @@ def test_a_teacher_keeps_still_in_training_mode():
     student = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=0, drop_path_rate=0.5, drop_rate=0.5)
     student.drop_rate = 0.5
     x = torch.randn(4, 3, 32, 32)
-    teacher = still_teacher(student.train()).train()
+    teacher = Teacher(student.train()).train()
     assert torch.equal(teacher(x), teacher(x))
     assert torch.equal(teacher(x), student.eval()(x))
     assert not torch.equal(student.train()(x), student(x)), "the student keeps its drop path"
@@ -34,7 +34,7 @@ def test_a_teacher_keeps_still_in_training_mode():
 
 def test_a_teacher_keeps_statistics_of_its_own():
     student = nn.BatchNorm1d(2)
-    teacher = still_teacher(student)
+    teacher = Teacher(student)
     teacher(torch.randn(8, 2) + 5)
     with torch.no_grad():
         student.weight.fill_(3)

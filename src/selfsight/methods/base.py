@@ -156,17 +156,22 @@ def unit(z: Tensor) -> Tensor:
     return functional.normalize(z, dim=1)
 
 
-def still_teacher(student: nn.Module) -> EMA:
-    """A teacher that starts as `student`: no gradients, no dropout or drop path in any mode, and
-    batch norm with statistics of its own, since only parameters are averaged."""
-    teacher = EMA(student)
-    for module in teacher.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for rate in ("drop_prob", "drop_rate"):
-            if isinstance(getattr(module, rate, None), float):
-                setattr(module, rate, 0.0)
-    return teacher
+class Teacher(EMA):
+    """A moving average that starts as `student`, without dropout or drop path in any mode.
+
+    Only parameters are averaged; batch norm keeps statistics of its own, over all ranks or, with
+    `sync_batchnorm=False`, over what this rank's teacher is given.
+    """
+
+    def __init__(self, student: nn.Module, *, sync_batchnorm: bool = True):
+        super().__init__(student)
+        self.sync_batchnorm: bool = sync_batchnorm
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+            for rate in ("drop_prob", "drop_rate"):
+                if isinstance(getattr(module, rate, None), float):
+                    setattr(module, rate, 0.0)
 
 
 def split_by_decay(module: nn.Module, **options: Any) -> list[dict[str, Any]]:

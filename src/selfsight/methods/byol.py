@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation, still_teacher
+from selfsight.methods.base import Method, Optimisation, Teacher
 from selfsight.nets import Encoder, cosine_momentum, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -46,7 +46,7 @@ class BYOL(Method):
         super().__init__(encoder)
         self.projector = mlp(encoder.width, *projector, bias=True, last_bias=False)
         self.predictor = mlp(projector[-1], *predictor, bias=True, last_bias=False)
-        self.teacher = still_teacher(nn.Sequential(self.encoder, self.projector))
+        self.teacher = Teacher(nn.Sequential(self.encoder, self.projector))
         self.momentum = momentum
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsight import distributed, losses
-from selfsight.methods.base import Method, Optimisation, still_teacher, together
+from selfsight.methods.base import Method, Optimisation, Teacher, together
 from selfsight.nets import DINOHead, Encoder, cosine_momentum
 from selfsight.views import Augmentation, Batch, ViewSet, multi_crop
 
@@ -75,7 +75,7 @@ class DINO(Method):
             norm_last_layer=norm_last_layer,
             batch_norm=batch_norm,
         )
-        self.teacher = still_teacher(nn.Sequential(self.encoder, self.head))
+        self.teacher = Teacher(nn.Sequential(self.encoder, self.head))
         self.register_buffer("centre", torch.zeros(out))
         self.temperature, self.teacher_temperature, self.warmup_epochs = temperature, teacher_temperature, warmup_epochs
         self.centre_momentum, self.momentum, self.freeze_epochs = centre_momentum, momentum, freeze_epochs
@@ -99,13 +99,20 @@ class DINO(Method):
 
     def embed(self, view: Tensor) -> Tensor:
         """The bottleneck of the teacher's head, before normalisation."""
-        encoder, head = self.teacher.module
+        encoder, head = self.teacher_parts
         return head.mlp(encoder(view))
 
     @property
     def exported(self) -> Encoder:
         """The teacher's encoder."""
-        return self.teacher.module[0]
+        return self.teacher_parts[0]
+
+    @property
+    def teacher_parts(self) -> tuple[Encoder, DINOHead]:
+        """The teacher's encoder and head."""
+        encoder, head = self.teacher.module.children()
+        assert isinstance(encoder, Encoder) and isinstance(head, DINOHead)
+        return encoder, head
 
     @property
     def sharpness(self) -> float:

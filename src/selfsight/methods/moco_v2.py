@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from selfsight import losses
 from selfsight.methods._queue import Queue
-from selfsight.methods.base import Method, Optimisation, all_decayed, still_teacher, unit
+from selfsight.methods.base import Method, Optimisation, Teacher, all_decayed, unit
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -50,8 +50,7 @@ class MoCoV2(Method):
     ):
         super().__init__(encoder)
         self.projector = mlp(encoder.width, *projector, norm=False)
-        self.teacher = still_teacher(nn.Sequential(self.encoder, self.projector))
-        self.teacher.sync_batchnorm = False
+        self.teacher = Teacher(nn.Sequential(self.encoder, self.projector), sync_batchnorm=False)
         self.queue = Queue(queue, projector[-1])
         self.temperature, self.momentum, self.key_group = temperature, momentum, key_group
         self.fresh_keys: Tensor | None = None

@@ -36,6 +36,7 @@ class MVMR(Method):
     optimisation = Optimisation(optimizer="adam", lr=1e-4, reference_batch=None, weight_decay=1e-6, final_lr=1e-2)
     augmentation = Augmentation(scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=0.8, grayscale=0.2, blur=0.5)
     smallest_batch = 4
+    estimator: Literal["biased", "unbiased"]
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight import losses
 from selfsight.methods._queue import Queue
@@ -60,7 +60,7 @@ class SwAV(Method):
         super().__init__(encoder)
         self.projector = mlp(encoder.width, *projector, bias=True, last_bias=True)
         self.prototypes = Prototypes(projector[-1], prototypes)
-        self.queues = nn.ModuleList(Queue(queue, projector[-1]) for _ in range(self.assigned if queue else 0))
+        self.queue = Queue(queue, self.assigned * projector[-1]) if queue else None
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.queue_start, self.freeze_epochs = queue_start, freeze_epochs
         self.fresh: list[Tensor] = []
@@ -82,8 +82,8 @@ class SwAV(Method):
     @torch.no_grad()
     def assign(self, crop: int, scores: Tensor) -> Tensor:
         """Balanced assignments `(B, K)` of one large crop, together with its full queue."""
-        if self.queues and self.queues[crop].full:
-            past = self.prototypes(self.queues[crop].share)
+        if self.queue is not None and self.queue.full:
+            past = self.prototypes(self.queue.share.chunk(self.assigned, dim=1)[crop])
             scores = torch.cat((past.to(scores.dtype), scores))
         codes = losses.sinkhorn(scores, self.epsilon, self.iterations)
         return codes[-len(self.fresh[crop]) :]
@@ -100,9 +100,8 @@ class SwAV(Method):
         """Hold the prototypes still at first; remember the embeddings for later assignments."""
         if self.epoch < self.freeze_epochs:
             self.prototypes.weight.grad = None
-        if self.epoch >= self.queue_start:
-            for queue, embeddings in zip(self.queues, self.fresh, strict=False):
-                queue.push(embeddings)
+        if self.queue is not None and self.epoch >= self.queue_start:
+            self.queue.push(torch.cat(self.fresh, dim=1))
         self.fresh = []
 
     def after_step(self, step: int) -> None:
