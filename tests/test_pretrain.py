@@ -133,6 +133,12 @@ def test_interrupted_and_resumed(run, tmp_path, monkeypatch, step, number):
     assert resumed.metrics[columns].equals(run.metrics[columns])
 
 
+def test_pauses_when_time_is_up(run, tmp_path):
+    paused = train(tmp_path / "run", max_minutes=0)
+    assert paused.summary["steps"] == 1 and paused.summary["stopped"] == "max_minutes are over"
+    assert_same(run, train(tmp_path / "run", resume=True))
+
+
 KILLED = """
 import os, signal, sys
 import selfsight

@@ -42,6 +42,7 @@ def pretrain(
     on_alarm: Literal["warn", "stop"] = "warn",
     max_bad: int | float | None = None,
     checkpoint_minutes: float = 5.0,
+    max_minutes: float | None = None,
     resume: bool = False,
     overwrite: bool = False,
     method_options: dict[str, Any] | None = None,
@@ -83,6 +84,7 @@ def pretrain(
         on_alarm: Whether an alarm (collapse, non-finite loss and the like) only warns, or stops the run.
         max_bad: How many unreadable images are borne, as a number or a share; by default 1 %.
         checkpoint_minutes: Minutes between checkpoints within an epoch.
+        max_minutes: Stop after so many minutes, with a checkpoint, as Ctrl-C does.
         resume: Go on with the run in `out`.
         overwrite: Delete the run in `out` first.
         method_options: Keywords of the method, as in its paper: {"temperature": 0.2}.
@@ -147,8 +149,10 @@ def pretrain(
         model = engine.prepare_method(model, images.train, plan, hardware, compiled=compile)
         training = engine.Training(model, views, plan, seed=seed, rank=hardware.rank)
         training.encode = engine.encoder_of_all(model, feed, len(images.train), hardware)
-        watch = engine.make_monitor(model, images, views, augmentation, hardware, seed=seed, workers=workers)
-        recorder, supervisor = engine.begin(path, config, training, feed, watch, images, hardware)
+        watch = engine.make_monitor(model, images, feed, views, augmentation, hardware, seed=seed, workers=workers)
+        recorder, supervisor = engine.begin(
+            path, config, training, feed, watch, images, hardware, max_minutes=max_minutes
+        )
         if resume:
             engine.go_on(recorder, supervisor, training)
         elif hardware.rank == 0:

@@ -24,6 +24,7 @@ from selfsight.views import Augmentation
 log = logging.getLogger(__name__)
 
 WARMUP_SHARE = 0.1
+PASSING = {"out", "resume", "overwrite", "max_minutes"}  # settings of a call, not of a run
 
 
 def build_for(
@@ -146,9 +147,9 @@ def resolve(
 ) -> dict[str, Any]:
     """The settings as they were used, under the names of `pretrain`: what `config.yaml` holds.
 
-    Where the run lies and whether it resumes is not part of them.
+    Where the run lies, whether it resumes and when it pauses is not part of them.
     """
-    config = {name: plain(value) for name, value in settings.items() if name not in ("out", "resume", "overwrite")}
+    config = {name: plain(value) for name, value in settings.items() if name not in PASSING}
     method = settings["method"]
     given = {**given_options(method), **(settings["method_options"] or {})}
     config |= {

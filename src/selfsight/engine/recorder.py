@@ -30,7 +30,7 @@ class Recorder:
     config: dict[str, Any]
     names: dict[str, Any]
     images: Images
-    bad: BadImages
+    bad: list[BadImages]
     hardware: Hardware
 
     @property
@@ -83,7 +83,7 @@ class Recorder:
             **outcome,
             "images_per_second": round(position.step * plan.images_a_step / max(outcome["seconds"], 1e-9), 1),
             **self.images.describe(),
-            "bad_images": self.bad.names,
+            "bad_images": [name for bad in self.bad for name in bad.names],
             **describe_hardware(self.hardware),
         }
         text = json.dumps(summary, indent=2) + "\n"

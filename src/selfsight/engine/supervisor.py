@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -44,11 +45,13 @@ class Supervisor(Callback):
         waited: Callable[[], float],
         checkpoint_minutes: float,
         on_alarm: str,
+        max_minutes: float | None = None,
     ):
         self.metrics, self.monitor, self.progress, self.stop = metrics, monitor, progress, stop
         self.recorder, self.waited = recorder, waited
         self.checkpoint_seconds = 60 * checkpoint_minutes
         self.on_alarm = on_alarm
+        self.most_seconds = math.inf if max_minutes is None else 60 * max_minutes
         self.writing = Ration(0.05)
         self.measured: dict[str, float] = {}  # the latest of each name
         self.raised: dict[str, Alarm] = {}  # alarms that hold at present
@@ -73,6 +76,7 @@ class Supervisor(Callback):
         """Go on from `state_dict()`."""
         self.seconds_before = state["seconds"]
         self.measured = dict(state["measured"])
+        self.progress.values |= self.measured
         if self.monitor is not None:
             self.monitor.set_rations(state["rations"])
 
@@ -94,7 +98,7 @@ class Supervisor(Callback):
             return  # the epoch's end sees to it
         if position.step % LOG_EVERY == 0:
             self._log(trainer, pl_module, self._row(pl_module))
-        self._obey_signal(trainer, position.step)
+        self._obey_wishes(trainer, position.step)
         if not trainer.should_stop and time.monotonic() - self.saved >= self.checkpoint_seconds:
             self._save(pl_module)
 
@@ -112,7 +116,7 @@ class Supervisor(Callback):
         row |= self._measure(trainer, pl_module, always=last or position.epoch == 1)
         self._log(trainer, pl_module, row)
         self.progress.update(position.step, position.epoch, row, ended=True)
-        self._obey_signal(trainer, 0)
+        self._obey_wishes(trainer, 0)
         if last or trainer.should_stop or self.writing.allows(self.seconds):
             with self.writing.use():
                 self._save(pl_module)
@@ -161,22 +165,25 @@ class Supervisor(Callback):
             if name not in self.raised:
                 self.progress.clear()
                 log.warning("%s", alarm)
-            if alarm.fatal and self.on_alarm == "stop":
-                self._stop(trainer, f"alarm: {alarm}")
         self.raised = found
+        fatal = next((f"alarm: {alarm}" for alarm in found.values() if alarm.fatal and self.on_alarm == "stop"), None)
         if "non-finite" in found and not all_finite(training):
-            self._stop(trainer, "the weights are no longer finite; the last checkpoint is from before")
+            fatal = "the weights are no longer finite; the last checkpoint is from before"
+        fatal = trainer.strategy.broadcast(fatal)  # ranks time their data apart, and must not part here
+        if fatal is not None:
+            self._stop(trainer, fatal)
 
-    def _obey_signal(self, trainer: Trainer, step: int) -> None:
-        """Stop after a signal; ranks agree on it every few steps, so that all do the same number."""
-        wished = self.stop.signal is not None
+    def _obey_wishes(self, trainer: Trainer, step: int) -> None:
+        """Stop after a signal or when time is up; ranks agree on it every few steps, to do the same number."""
+        late = time.monotonic() - self.started >= self.most_seconds
+        wished = late or self.stop.signal is not None
         if world_size() > 1:
             if step % AGREE_EVERY:
                 return
             device = trainer.strategy.root_device
             wished = bool(reduce_max(torch.tensor(float(wished), device=device)).item())
         if wished:
-            self._stop(trainer, "interrupted")
+            self._stop(trainer, "max_minutes are over" if late else "interrupted")
 
     def _stop(self, trainer: Trainer, reason: str) -> None:
         if self.reason is None:

@@ -21,7 +21,7 @@ from selfsight.data import BadImages, Lane, ResidentLane, Source, StreamingLane,
 from selfsight.data.lanes import MARGIN, decoded_bytes
 from selfsight.distributed import convert_sync_batchnorm, gather
 from selfsight.engine.hardware import Hardware, reproducible
-from selfsight.engine.images import Images, bank, has_classes
+from selfsight.engine.images import Images, bank, chosen, has_classes
 from selfsight.engine.metrics import Metrics
 from selfsight.engine.module import EpochLoader, Plan, Position, Training
 from selfsight.engine.monitor import Buffers, Monitor, at_rest
@@ -98,6 +98,7 @@ def prepare_method(method: Method, source: Source, plan: Plan, hardware: Hardwar
 def make_monitor(
     method: Method,
     images: Images,
+    lane: Lane,
     own: ViewSet,
     augmentation: Augmentation,
     hardware: Hardware,
@@ -111,6 +112,8 @@ def make_monitor(
     spec = method.encoder.spec
     size = spec.size[0]
     labelled = has_classes(images.train) and has_classes(images.held_out)
+
+    readable = chosen(images.train, lane.members)
 
     def buffer(source: Source) -> ResidentLane:
         decoded = math.ceil(MARGIN * size)
@@ -127,7 +130,7 @@ def make_monitor(
 
     return Monitor(
         method,
-        Buffers(buffer(images.held_out), buffer(bank(images.train, seed)) if labelled else None),
+        Buffers(buffer(images.held_out), buffer(bank(readable, seed)) if labelled else None),
         pair=two_views(size, augmentation).normalised(spec.mean, spec.std),
         plain=original(size).normalised(spec.mean, spec.std),
         own=own,
@@ -225,11 +228,14 @@ def begin(
     monitor: Monitor | None,
     images: Images,
     hardware: Hardware,
+    *,
+    max_minutes: float | None = None,
 ) -> tuple[Recorder, Supervisor]:
     """Who writes down what happens, and who watches it."""
     names = {name: config[name] for name in ("method", "encoder")}
     names |= {"training images": len(images.train), "processes": hardware.world}
-    recorder = Recorder(path, config, names, images, lane.bad, hardware)
+    bad = [lane.bad] if monitor is None else [lane.bad, monitor.buffers.held_out.bad]
+    recorder = Recorder(path, config, names, images, bad, hardware)
     first = hardware.rank == 0
     supervisor = Supervisor(
         recorder=recorder if first else None,
@@ -240,20 +246,22 @@ def begin(
         waited=lambda: lane.wait,
         checkpoint_minutes=config["checkpoint_minutes"],
         on_alarm=config["on_alarm"],
+        max_minutes=max_minutes,
     )
     return recorder, supervisor
 
 
 def go_on(recorder: Recorder, supervisor: Supervisor, training: Training) -> None:
     """Go on from the last checkpoint; a run that was killed before its first one starts anew."""
-    if recorder.checkpoint.exists():
-        supervisor.restore(recorder.restore(training))
-        position = training.position
-        log.info("resuming at step %d, epoch %d of %d", position.step, position.epoch + 1, training.plan.epochs)
-    else:
+    position = training.position
+    if not recorder.checkpoint.exists():
         log.info("no checkpoint yet: starting from the beginning")
+    else:
+        supervisor.restore(recorder.restore(training))
+        if position.epoch < training.plan.epochs:
+            log.info("resuming at step %d, in epoch %d of %d", position.step, position.epoch + 1, training.plan.epochs)
     if supervisor.metrics is not None:
-        supervisor.metrics.cut_back(training.position.step)
+        supervisor.metrics.cut_back(position.step)
 
 
 def fit(training: Training, lane: Lane, supervisor: Supervisor, hardware: Hardware) -> None:
