@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from conformance.battery import (
     IMAGES,
@@ -103,6 +104,24 @@ def test_finite_in_half_precision(name):
         assert outcome["loss"].dtype == torch.float32
         assert all(value.isfinite() and value.ndim == 0 for value in outcome.values())
     assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
+
+
+@every_method
+def test_no_step_waits_for_the_device(name):
+    """Tensors without values: whatever reads one on the host, or lets a shape depend on one, raises."""
+    method = small_method(name)
+    (batch,) = small_batches(method, count=1)
+    method(batch)  # constants that are made once are made of values
+    with FakeTensorMode(allow_non_fake_inputs=True) as no_values:
+        batch.views = [no_values.from_tensor(view) for view in batch.views]
+        batch.index, batch.metadata["label"] = map(no_values.from_tensor, (batch.index, batch.metadata["label"]))
+        batch.masks = {key: no_values.from_tensor(mask) for key, mask in batch.masks.items()}
+        loss = method(batch)["loss"]
+        with pytest.raises(DataDependentOutputException):
+            loss.item()
+        loss.backward()
+        method.after_backward()
+        method.after_step(1)
 
 
 @every_method
