@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +35,8 @@ def pretrain(
     limit: int | None = None,
     split: str | None = None,
     label: str = "label",
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     seed: int = 0,
     weights: str | Path | None = None,
     compile: bool = False,
@@ -77,6 +79,9 @@ def pretrain(
         limit: Train on a seeded subset of so many images.
         split: Which part of the data; by default "train" where there is one, else all.
         label: A table's column of labels; only the monitor and methods that say so look at labels.
+        mean: Of pixels in [0, 1], one for all channels or one for each; by default that of a seeded
+            sample of the training images.
+        std: As `mean`.
         seed: Fixes weights, order and views.
         weights: Start from the encoder of a run or of a .safetensors file.
         compile: Compile the encoder; slow to start, faster for long runs.
@@ -113,7 +118,7 @@ def pretrain(
     with engine.run_log(hardware.rank) as log:
         images = engine.divide(data, split=split, limit=limit, label=label, seed=seed, hold_out=monitor)
         size = engine.choose_size(images.train, image_size)
-        net = engine.build_for(images.train, encoder, size, encoder_options, seed=seed)
+        net = engine.build_for(images.train, encoder, size, encoder_options, mean=mean, std=std, seed=seed)
         if weights is not None:
             engine.start_from(net, weights)
         model = engine.build_method(method, net, method_options)

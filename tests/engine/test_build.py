@@ -66,6 +66,15 @@ def test_the_encoder_knows_the_data():
         build_for(images(4), "resnet_slim", 8, {"channels": 3}, seed=0)
 
 
+def test_mean_and_std_may_be_given():
+    encoder = build_for(images(2), "resnet_slim", 8, None, mean=[0.1, 0.2], std=[0.3, 0.4], seed=0)
+    assert (encoder.spec.mean, encoder.spec.std) == ((0.1, 0.2), (0.3, 0.4))
+    assert build_for(images(2), "resnet_slim", 8, None, mean=0.5, std=1, seed=0).spec.std == (1, 1)
+    for mean, std, message in (([0.5], [0.2], "each of 2 channels"), ([0.5, 0.5], None, "belong together")):
+        with pytest.raises(ValueError, match=message):
+            build_for(images(2), "resnet_slim", 8, None, mean=mean, std=std, seed=0)
+
+
 def test_the_seed_fixes_the_weights():
     first, again, other = (build_for(images(), "resnet_slim", 8, None, seed=seed) for seed in (0, 0, 1))
     same = [(a == b).all().item() for a, b in zip(first.parameters(), again.parameters(), strict=True)]

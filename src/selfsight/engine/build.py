@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -28,12 +28,21 @@ PASSING = {"out", "resume", "overwrite", "max_minutes"}  # settings of a call, n
 
 
 def build_for(
-    source: Source, encoder: str | nn.Module, image_size: int, options: Mapping[str, Any] | None, *, seed: int
+    source: Source,
+    encoder: str | nn.Module,
+    image_size: int,
+    options: Mapping[str, Any] | None,
+    *,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    seed: int,
 ) -> Encoder:
     """The encoder, with the channels, value range, mean and std of the data in its spec.
 
-    A pre-trained encoder keeps the mean and std that its weights expect.
+    A pre-trained encoder keeps the mean and std that its weights expect, unless others are given.
     """
+    if (mean is None) != (std is None):
+        raise ValueError("mean and std belong together: give both, or neither")
     options = dict(options or {})
     for name in ("channels", "image_size"):
         if name in options:
@@ -45,11 +54,21 @@ def build_for(
     else:
         built = build_encoder(encoder, image_size=image_size, channels=source.channels, **options)
     spec = replace(built.spec, value_range=tuple(source.value_range))
-    if not pretrained:
+    if mean is None and not pretrained:
         mean, std = mean_and_std(source, seed, size=image_size)
+    if mean is not None and std is not None:
+        mean, std = (each_channel(value, source.channels) for value in (mean, std))
+        if {len(mean), len(std)} != {source.channels} or min(std) <= 0:
+            wanted = f"one value, or one for each of {source.channels} channels, and std above 0"
+            raise ValueError(f"mean {mean} and std {std} want {wanted}")
         spec = replace(spec, mean=mean, std=std)
     built.spec = spec
     return built
+
+
+def each_channel(value: float | Sequence[float], channels: int) -> tuple[float, ...]:
+    """One number for each channel."""
+    return (float(value),) * channels if isinstance(value, int | float) else tuple(map(float, value))
 
 
 def start_from(encoder: Encoder, weights: str | Path) -> None:
