@@ -121,7 +121,7 @@ def unfold(
     result: Settings = {}
     for key, value in settings.items():
         head, dot, rest = key.partition(".")
-        bundle = BUNDLES.get(head)
+        bundle = BUNDLES.get(head, "")
         if bundle in known and dot:
             result = merge(result, {bundle: {rest: plain_value(comma_list(value))}})
         elif bundle in known and isinstance(value, Mapping):

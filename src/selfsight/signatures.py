@@ -34,8 +34,9 @@ def build_parser(verb: Callable, prog: str) -> ArgumentParser:
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(prog=prog, description=summary(verb), epilog=epilog(verb), exit_on_error=False)
-    shell, first = as_typed(verb), set(words(verb))
-    options = set(parameters(verb)) - first
+    shell = as_typed(verb)
+    first: set[str | int] = {*words(verb)}
+    options: set[str | int] = {name for name in parameters(verb) if name not in first}
     parser.add_function_arguments(shell, as_group=False, as_positional=True, fail_untyped=False, skip=options)
     parser.add_function_arguments(shell, as_group=False, fail_untyped=False, skip=first)
     parser.add_argument("--config", action="config", help="YAML file of options; the command line overrides it")
