@@ -154,7 +154,7 @@ def pretrain(
         model = engine.prepare_method(model, images.train, plan, hardware, compiled=compile)
         training = engine.Training(model, views, plan, seed=seed, rank=hardware.rank)
         training.encode = engine.encoder_of_all(model, feed, len(images.train), hardware)
-        watch = engine.make_monitor(model, images, feed, views, augmentation, hardware, seed=seed, workers=workers)
+        watch = engine.make_monitor(training, images, feed, augmentation, hardware, workers=workers)
         recorder, supervisor = engine.begin(
             path, config, training, feed, watch, images, hardware, max_minutes=max_minutes
         )

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from selfsight.data import ArraySource
-from selfsight.engine.images import bank, check_labels, choose_size, divide
+from selfsight.engine.images import check_labels, choose_size, divide, some_of
 from selfsight.methods import find_method
 
 
@@ -65,9 +65,10 @@ def test_held_out_images_are_named(tmp_path):
     assert len(table) == 5 and list(table.columns) == ["image", "label"]
 
 
-def test_the_bank_keeps_the_shares_of_the_labels():
-    labels = bank(source(200), seed=0, most=40).labels
+def test_some_images_keep_the_shares_of_the_labels():
+    labels = some_of(source(200), 40, seed=0).labels
     assert np.bincount(labels).tolist() == [10, 10, 10, 10]
+    assert np.bincount(labels[:8]).tolist() == [2, 2, 2, 2]
 
 
 def test_size_is_native_for_small_alike_images():

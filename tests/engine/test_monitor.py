@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from selfsight.data import ResidentLane, open_source, subset
-from selfsight.engine.monitor import HEALTH_IMAGES, Buffers, Monitor, Ration, at_rest, batches
+from selfsight.engine.monitor import Buffers, Monitor, Ration, Sizes, affordable, at_rest, batches
 from selfsight.methods import find_method
 from selfsight.nets import build_encoder
 from selfsight.probes import KNN
@@ -87,10 +87,17 @@ def test_without_labels_health_alone(method):
     assert "encoder_rank" in values and "knn" not in values
 
 
-def test_health_looks_at_512_images(method):
-    monitor = make_monitor(method, held=range(700), bank=None)
-    seen = sum(len(canvas) for canvases in batches(monitor.buffers.held_out, HEALTH_IMAGES) for canvas in canvases)
-    assert 512 <= seen < 700
+def test_health_looks_at_the_first_images_alone():
+    assert [len(canvases[0]) for canvases in batches(lane(range(700)), 250)] == [100] * 3
+
+
+def test_a_measurement_is_as_large_as_the_run_can_pay_for():
+    assert affordable(10**7) == Sizes(512, 2048, 4096)
+    assert affordable(1_000) == Sizes(64, 128, 256)
+    seen = 50_000
+    sizes = affordable(seen)
+    assert sizes.bank < 4096
+    assert 2 * (4 * sizes.health + sizes.queries + sizes.bank) <= 0.03 * 6 * seen
 
 
 def test_collapse_shows(method):

@@ -16,7 +16,6 @@ from selfsight.methods.base import Method
 MOST_HELD_OUT = 2048
 HELD_OUT_SHARE = 0.05
 FEWEST_HELD_OUT = 2
-BANK = 4096
 NATIVE = 96
 USUAL = 224
 
@@ -48,9 +47,7 @@ class Images:
         table.to_csv(path, index=False)
 
 
-def divide(
-    data: Any, *, split: str | None, limit: int | None, label: str, seed: int, hold_out: bool = True
-) -> Images:
+def divide(data: Any, *, split: str | None, limit: int | None, label: str, seed: int, hold_out: bool = True) -> Images:
     """Training and held-out images: of a validation split where there is one, else those that `limit`
     leaves unused, else a twentieth of the training images. A test split is never looked at.
 
@@ -89,9 +86,9 @@ def seeded_order(source: Source, seed: int) -> np.ndarray:
     return stratified_order(np.zeros(len(source)) if source.labels is None else source.labels, seed)
 
 
-def bank(source: Source, seed: int, most: int = BANK) -> Source:
-    """At most `most` images that keep the shares of the labels: those that kNN and ridge compare with."""
-    return chosen(source, seeded_order(source, seed)[:most])
+def some_of(source: Source, most: int, seed: int) -> Source:
+    """At most `most` images in a random order, of which every prefix keeps the shares of the labels."""
+    return subset(source, seeded_order(source, seed)[:most])
 
 
 def choose_size(source: Source, image_size: int | None) -> int:

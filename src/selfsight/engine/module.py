@@ -45,6 +45,11 @@ class Plan:
         return self.steps_an_epoch * self.epochs
 
     @property
+    def images_seen(self) -> int:
+        """Images trained on, those of every epoch counted."""
+        return self.steps * self.images_a_step
+
+    @property
     def warmup(self) -> int:
         """Optimiser steps of warm-up."""
         return round(self.optimisation.warmup_epochs * self.steps_an_epoch)
@@ -167,9 +172,7 @@ class Training(LightningModule):
         """Schedules and clipping."""
         optimisation = self.plan.optimisation
         peak = scaled_rate(optimisation, self.plan.images_a_step)
-        self.rate = set_schedule(
-            optimizer, optimisation, peak, self.position.step, self.plan.steps, self.plan.warmup
-        )
+        self.rate = set_schedule(optimizer, optimisation, peak, self.position.step, self.plan.steps, self.plan.warmup)
         if optimisation.clip is not None:
             clip_gradients(self.method, optimisation.clip, each=optimisation.clip_each)
 

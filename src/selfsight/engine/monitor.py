@@ -17,7 +17,28 @@ from selfsight.methods.base import Method
 from selfsight.probes import KNN, Ridge
 from selfsight.views import Batch, ViewSet
 
-HEALTH_IMAGES = 512
+TIME_SHARE = 0.03
+TRAINING_PASSES = 6  # what training on an image costs, in forward passes: two views, forward and backward
+HEALTH_PASSES = 4  # what the health of an image costs: two views, each for the features and for the method's progress
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many images a measurement looks at: for health, as queries of kNN and ridge, and as their bank."""
+
+    health: int = 512
+    queries: int = 2048
+    bank: int = 4096
+
+
+def affordable(images_seen: int) -> Sizes:
+    """Sizes at which the first and the last measurement together take at most 3 % of a training that sees so
+    many images, every epoch counted; never fewer than 64, 128 and 256."""
+    most = Sizes()
+    passes = TIME_SHARE / 2 * TRAINING_PASSES * images_seen
+    share = min(1.0, passes / (HEALTH_PASSES * most.health + most.queries + most.bank))
+    shares = (int(share * number) for number in (most.health, most.queries, most.bank))
+    return Sizes(*map(max, shares, (64, 128, 256)))
 
 
 @dataclass
@@ -59,8 +80,8 @@ class Buffers:
 class Monitor:
     """Measures an encoder and its projector; changes neither the method nor any random state.
 
-    Health (RankMe, spread, alignment, uniformity, the method's own progress) is measured on at most
-    512 held-out images, accuracy (kNN and ridge) on all of them, where there are labels.
+    Health (RankMe, spread, alignment, uniformity, the method's own progress) is measured on the first
+    `health_images` held-out images, accuracy (kNN and ridge) on all of them, where there are labels.
     """
 
     def __init__(
@@ -72,12 +93,21 @@ class Monitor:
         plain: ViewSet,
         own: ViewSet,
         autocast: Callable[[], AbstractContextManager],
+        health_images: int = Sizes.health,
         seed: int = 0,
     ):
         self.method, self.buffers = method, buffers
         self.pair, self.plain, self.own = pair, plain, own
-        self.autocast, self.seed = autocast, seed
+        self.autocast, self.health_images, self.seed = autocast, health_images, seed
         self.health, self.accuracy = Ration(0.02), Ration(0.01)
+
+    def describe(self) -> dict[str, int]:
+        """What `summary.json` says of it: how many images are looked at."""
+        queries = self.buffers.held_out.samples
+        sizes = {"health_images": min(self.health_images, queries)}
+        if self.buffers.bank is not None:
+            sizes |= {"knn_queries": queries, "knn_bank": self.buffers.bank.samples}
+        return sizes
 
     def rations(self) -> dict[str, dict[str, float]]:
         """How much time was spent, for a run that is resumed."""
@@ -104,7 +134,7 @@ class Monitor:
         """RankMe, spread, alignment and uniformity at encoder and projector, and the method's progress."""
         first, second, progress = [], [], []
         images = 0
-        for number, canvases in enumerate(batches(self.buffers.held_out, HEALTH_IMAGES)):
+        for number, canvases in enumerate(batches(self.buffers.held_out, self.health_images)):
             moved = [canvas.to(device) for canvas in canvases]
             views = self.pair(moved, generator_for(MONITOR, self.seed, number, 0)).views
             first.append(self._both(views[0]))

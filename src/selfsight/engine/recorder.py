@@ -13,7 +13,6 @@ from torch import Tensor
 from selfsight.data import BadImages
 from selfsight.engine.checkpoints import read_checkpoint, save_checkpoint, write_atomically
 from selfsight.engine.hardware import Hardware, describe_hardware
-from selfsight.engine.images import Images
 from selfsight.engine.module import Training
 from selfsight.engine.run_folder import config_hash
 from selfsight.nets import save_encoder
@@ -24,12 +23,13 @@ class Recorder:
     """Writes a run's checkpoints, encoder and summary, and reads a checkpoint back.
 
     names: what a checkpoint must share with the run that resumes from it, by name.
+    images: what the summary says of the images. bad: those that could not be read.
     """
 
     path: Path
     config: dict[str, Any]
     names: dict[str, Any]
-    images: Images
+    images: dict[str, Any]
     bad: list[BadImages]
     hardware: Hardware
 
@@ -82,7 +82,7 @@ class Recorder:
             "steps": position.step,
             **outcome,
             "images_per_second": round(position.step * plan.images_a_step / max(outcome["seconds"], 1e-9), 1),
-            **self.images.describe(),
+            **self.images,
             "bad_images": [name for bad in self.bad for name in bad.names],
             **describe_hardware(self.hardware),
         }

@@ -21,10 +21,10 @@ from selfsight.data import BadImages, Lane, ResidentLane, Source, StreamingLane,
 from selfsight.data.lanes import MARGIN, decoded_bytes
 from selfsight.distributed import convert_sync_batchnorm, gather
 from selfsight.engine.hardware import Hardware, reproducible
-from selfsight.engine.images import Images, bank, chosen, has_classes
+from selfsight.engine.images import Images, chosen, has_classes, some_of
 from selfsight.engine.metrics import Metrics
 from selfsight.engine.module import EpochLoader, Plan, Position, Training
-from selfsight.engine.monitor import Buffers, Monitor, at_rest
+from selfsight.engine.monitor import Buffers, Monitor, affordable, at_rest
 from selfsight.engine.progress import Progress
 from selfsight.engine.recorder import Recorder
 from selfsight.engine.signals import StopRequest
@@ -35,6 +35,7 @@ from selfsight.views import Augmentation, ViewSet, original, two_views
 log = logging.getLogger(__name__)
 
 BUFFER_BYTES = 600e6
+MONITOR_BATCH = 256
 
 
 def largest_view(views: ViewSet) -> int:
@@ -96,31 +97,29 @@ def prepare_method(method: Method, source: Source, plan: Plan, hardware: Hardwar
 
 
 def make_monitor(
-    method: Method,
+    training: Training,
     images: Images,
     lane: Lane,
-    own: ViewSet,
     augmentation: Augmentation,
     hardware: Hardware,
     *,
-    seed: int,
     workers: int | None,
 ) -> Monitor | None:
     """The monitor with its buffers in memory, or None where nothing is held out."""
     if images.held_out is None:
         return None
-    spec = method.encoder.spec
-    size = spec.size[0]
+    seed, spec = training.seed, training.method.encoder.spec
+    size, sizes = spec.size[0], affordable(training.plan.images_seen)
     labelled = has_classes(images.train) and has_classes(images.held_out)
-
     readable = chosen(images.train, lane.members)
+    batch = math.ceil(sizes.health / math.ceil(sizes.health / MONITOR_BATCH))  # whole batches, no image more
 
-    def buffer(source: Source) -> ResidentLane:
+    def buffer(source: Source, most: int) -> ResidentLane:
         decoded = math.ceil(MARGIN * size)
-        most = max(1, int(len(source) * min(1.0, BUFFER_BYTES / max(1, decoded_bytes(source, decoded)))))
+        fitting = max(1, int(len(source) * min(1.0, BUFFER_BYTES / max(1, decoded_bytes(source, decoded)))))
         return ResidentLane(
-            bank(source, seed, most),
-            256,
+            some_of(source, min(most, fitting), seed),
+            batch,
             size=decoded,
             threads=workers,
             shuffle=False,
@@ -129,12 +128,13 @@ def make_monitor(
         )
 
     return Monitor(
-        method,
-        Buffers(buffer(images.held_out), buffer(bank(readable, seed)) if labelled else None),
+        training.method,
+        Buffers(buffer(images.held_out, sizes.queries), buffer(readable, sizes.bank) if labelled else None),
         pair=two_views(size, augmentation).normalised(spec.mean, spec.std),
         plain=original(size).normalised(spec.mean, spec.std),
-        own=own,
+        own=training.view_set,
         autocast=hardware.autocast,
+        health_images=sizes.health,
         seed=seed,
     )
 
@@ -235,7 +235,8 @@ def begin(
     names = {name: config[name] for name in ("method", "encoder")}
     names |= {"training images": len(images.train), "processes": hardware.world}
     bad = [lane.bad] if monitor is None else [lane.bad, monitor.buffers.held_out.bad]
-    recorder = Recorder(path, config, names, images, bad, hardware)
+    looked_at = {} if monitor is None else monitor.describe()
+    recorder = Recorder(path, config, names, {**images.describe(), **looked_at}, bad, hardware)
     first = hardware.rank == 0
     supervisor = Supervisor(
         recorder=recorder if first else None,
