@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -188,6 +189,14 @@ def split_by_decay(module: nn.Module, **options: Any) -> list[dict[str, Any]]:
 def all_decayed(module: nn.Module, **options: Any) -> list[dict[str, Any]]:
     """One parameter group: weight decay, and LARS, on biases and norms, too."""
     return [{"params": [parameter for parameter in module.parameters() if parameter.requires_grad], **options}]
+
+
+@torch.no_grad()
+def teacher_entropy(probabilities: Tensor) -> dict[str, Tensor]:
+    """What the engine's alarms want to know of a teacher's probabilities `(N, K)`: their mean
+    entropy and the largest that there is, in nats."""
+    entropy = diagnostics.entropy(probabilities)
+    return {"teacher_entropy": entropy, "teacher_entropy_max": entropy.new_full((), math.log(probabilities.shape[1]))}
 
 
 def weighted_sum(terms: dict[str, Tensor], weights: dict[str, float]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsight import distributed, losses
-from selfsight.methods.base import Method, Optimisation, Teacher, together
+from selfsight.methods.base import Method, Optimisation, Teacher, teacher_entropy, together
 from selfsight.nets import DINOHead, Encoder, cosine_momentum
 from selfsight.views import Augmentation, Batch, ViewSet, multi_crop
 
@@ -89,13 +89,14 @@ class DINO(Method):
         return ViewSet(multi_crop(size, augmentation).views[:large] + multi_crop(size, small).views[large:])
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss of two large views and any number of others."""
+        """Loss of two large views and any number of others, and the entropy of the teacher."""
         self.check(batch, views=self.taught, or_more=True)
         taught = together(self.teacher, batch.views[: self.taught])
         student = together(self.head, together(self.encoder, batch.views))
         loss = losses.dino(student, taught, self.centre, self.temperature, self.sharpness)
         self.mean_score = torch.cat(taught).mean(0, dtype=self.centre.dtype)
-        return {"loss": loss}
+        sharpened = ((taught[0].float() - self.centre) / self.sharpness).softmax(1)
+        return {"loss": loss, **teacher_entropy(sharpened)}
 
     def embed(self, view: Tensor) -> Tensor:
         """The bottleneck of the teacher's head, before normalisation."""

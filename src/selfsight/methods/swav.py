@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfsight import losses
 from selfsight.methods._queue import Queue
-from selfsight.methods.base import Method, Optimisation, all_decayed, together, unit
+from selfsight.methods.base import Method, Optimisation, all_decayed, teacher_entropy, together, unit
 from selfsight.nets import Encoder, Prototypes, mlp
 from selfsight.views import Augmentation, Batch, ViewSet, multi_crop
 
@@ -70,14 +70,14 @@ class SwAV(Method):
         return multi_crop(size, augmentation)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss of two large views and any number of others."""
+        """Loss of two large views and any number of others, and the entropy of the assignments."""
         self.check(batch, views=self.assigned, or_more=True)
         features = together(self.encoder, batch.views)
         z = list(map(unit, together(self.projector, features)))
         scores = together(self.prototypes, z)
         self.fresh = [large.detach() for large in z[: self.assigned]]
         codes = [self.assign(crop, scores[crop].detach()) for crop in range(self.assigned)]
-        return {"loss": losses.swapped_prediction(scores, codes, self.temperature)}
+        return {"loss": losses.swapped_prediction(scores, codes, self.temperature), **teacher_entropy(codes[0])}
 
     @torch.no_grad()
     def assign(self, crop: int, scores: Tensor) -> Tensor:
