@@ -114,7 +114,7 @@ def test_errors_take_one_line_and_name_what_was_meant(argv, words):
 def test_a_file_with_an_unknown_key_is_named(tmp_path):
     file = tmp_path / "paint.yaml"
     file.write_text("layrs: 3\n")
-    with pytest.raises(ValueError, match=r"paint\.yaml: unknown option 'layrs': did you mean layers\?"):
+    with pytest.raises(ValueError, match=r"paint\.yaml: unknown option 'layrs': did you mean 'layers'\?"):
         parse("linen", "--config", str(file))
 
 

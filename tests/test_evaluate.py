@@ -123,7 +123,7 @@ def test_bad_input(run, digits, tmp_path):
         evaluate(run, tmp_path / "unlabelled.npz")
     with pytest.raises(ValueError, match="two classes"):
         evaluate(run, tmp_path / "alike.npz", protocols="knn")
-    with pytest.raises(ValueError, match="unknown protocol 'kn': did you mean knn"):
+    with pytest.raises(ValueError, match="unknown protocol 'kn': did you mean 'knn'"):
         evaluate(run, "digits", protocols="kn")
     with pytest.raises(ValueError, match="no split 'val'"):
         evaluate(run, tmp_path / "alike.npz", test_split="val")

@@ -13,6 +13,7 @@ from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
+from selfsight.naming import nearest
 from selfsight.signatures import (
     BUNDLES,
     as_typed,
@@ -20,7 +21,6 @@ from selfsight.signatures import (
     describe_parameters,
     is_flag,
     is_sequence,
-    nearest,
     one_line,
     parameters,
     readable,

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from selfsight import arguments
-from selfsight.signatures import nearest, readable
+from selfsight.naming import nearest
+from selfsight.signatures import readable
 
 PROGRAM = "selfsight"
 COMMANDS = {

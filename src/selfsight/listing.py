@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsight.signatures import nearest
+from selfsight.naming import nearest
 
 ENCODERS = {
     "resnet18": "11 M, the usual choice for small images and first tries",

@@ -105,6 +105,7 @@ def pretrain(
     """
     settings = dict(locals())
     from selfsight import engine, gallery
+    from selfsight.data import choose_size
 
     if on_alarm not in ("warn", "stop"):
         raise ValueError(f"on_alarm is 'warn' or 'stop', not {on_alarm!r}")
@@ -117,7 +118,7 @@ def pretrain(
 
     with engine.run_log(hardware.rank) as log:
         images = engine.divide(data, split=split, limit=limit, label=label, seed=seed, hold_out=monitor)
-        size = engine.choose_size(images.train, image_size)
+        size = choose_size(images.train, image_size)
         net = engine.build_for(images.train, encoder, size, encoder_options, mean=mean, std=std, seed=seed)
         if weights is not None:
             engine.start_from(net, weights)

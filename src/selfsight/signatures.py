@@ -11,13 +11,15 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import reduce
 from operator import or_
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_origin
+
+from selfsight.naming import nearest
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -168,15 +170,6 @@ def is_flag(parameter: inspect.Parameter | None) -> bool:
 def is_sequence(parameter: inspect.Parameter | None) -> bool:
     """Whether a keyword takes several values."""
     return parameter is not None and any(word in str(parameter.annotation) for word in ("Sequence[", "tuple[", "list["))
-
-
-def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """`: did you mean X?` with the nearest known name, or the known names where none is near."""
-    known = sorted(known)
-    found = get_close_matches(name, known, n=1, cutoff=0.5)
-    if found:
-        return f": did you mean {prefix}{found[0]}?"
-    return f": there are {', '.join(prefix + one for one in known)}" if known else ": there are none"
 
 
 def readable(error: Exception, prefix: str = "") -> str:

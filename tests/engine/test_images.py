@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from selfsight.data import ArraySource
-from selfsight.engine.images import check_labels, choose_size, divide, some_of
+from selfsight.engine.images import check_labels, divide, some_of
 from selfsight.methods import find_method
 
 
@@ -69,14 +69,6 @@ def test_some_images_keep_the_shares_of_the_labels():
     labels = some_of(source(200), 40, seed=0).labels
     assert np.bincount(labels).tolist() == [10, 10, 10, 10]
     assert np.bincount(labels[:8]).tolist() == [2, 2, 2, 2]
-
-
-def test_size_is_native_for_small_alike_images():
-    assert choose_size(source(5, size=32), None) == 32
-    assert choose_size(source(5, size=100), None) == 224
-    assert choose_size(source(5, size=32), 64) == 64
-    with pytest.raises(ValueError, match="image_size"):
-        choose_size(source(5), 0)
 
 
 def test_labels_where_they_are_needed():

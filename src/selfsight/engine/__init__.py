@@ -9,7 +9,7 @@ from selfsight.engine.build import (
     start_from,
 )
 from selfsight.engine.hardware import choose_hardware
-from selfsight.engine.images import check_labels, choose_size, divide
+from selfsight.engine.images import check_labels, divide
 from selfsight.engine.launch import run_on_ranks
 from selfsight.engine.logs import run_log
 from selfsight.engine.module import Training
@@ -39,7 +39,6 @@ __all__ = [
     "choose_folder",
     "choose_hardware",
     "choose_optimisation",
-    "choose_size",
     "claim_folder",
     "divide",
     "encoder_of_all",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from selfsight.data import Source, mean_and_std
 from selfsight.engine.seeds import WEIGHTS, derived_seed
 from selfsight.methods import find_method, method_name
 from selfsight.methods.base import Method, Optimisation
+from selfsight.naming import nearest
 from selfsight.nets import Encoder, as_encoder, build_encoder, load_weights
 from selfsight.views import Augmentation
 
@@ -134,9 +134,7 @@ def check_names(given: Iterable[str], known: list[str], owner: str) -> None:
     """Refuse an unknown option and name the nearest known one."""
     for name in given:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(known) or 'none'}"
-            raise ValueError(f"{owner} has no option {name!r}: {hint}")
+            raise ValueError(f"{owner} has no option {name!r}{nearest(name, known)}")
 
 
 def as_tuple(value: Any) -> Any:

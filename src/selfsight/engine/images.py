@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from selfsight.methods.base import Method
 MOST_HELD_OUT = 2048
 HELD_OUT_SHARE = 0.05
 FEWEST_HELD_OUT = 2
-NATIVE = 96
-USUAL = 224
 
 
 @dataclass(frozen=True)
@@ -89,29 +86,6 @@ def seeded_order(source: Source, seed: int) -> np.ndarray:
 def some_of(source: Source, most: int, seed: int) -> Source:
     """At most `most` images in a random order, of which every prefix keeps the shares of the labels."""
     return subset(source, seeded_order(source, seed)[:most])
-
-
-def choose_size(source: Source, image_size: int | None) -> int:
-    """`image_size`, or the images' own where all look alike and have at most 96 px, else 224."""
-    if image_size is not None:
-        if image_size < 1:
-            raise ValueError(f"image_size is a number of pixels and at least 1, not {image_size}")
-        return image_size
-    shapes = set(readable_shapes(source))
-    if len(shapes) == 1 and max(shape := shapes.pop()) <= NATIVE:
-        return min(shape)
-    return USUAL
-
-
-def readable_shapes(source: Source, most: int = 64) -> Iterator[tuple[int, ...]]:
-    """Shapes of a sample of the images that can be read."""
-    from selfsight.data import UnreadableImage
-
-    for position in seeded_sample(len(source), most, seed=0):
-        try:
-            yield source.shape(int(position))
-        except UnreadableImage:
-            continue  # counted and named when training reads it
 
 
 def has_classes(source: Source) -> bool:

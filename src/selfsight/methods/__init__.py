@@ -7,12 +7,13 @@ method's name. `from selfsight.methods import VICReg` works for each of them, to
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from selfsight.naming import nearest
 
 if TYPE_CHECKING:
     from selfsight.methods.base import Method, Optimisation
@@ -67,9 +68,7 @@ def _by_name(name: str) -> Any:
         return getattr(module, _class_of(name).name)
     module_name, dot, class_name = name.rpartition(".")
     if not dot:
-        nearest = difflib.get_close_matches(name, method_names(), n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(method_names())}"
-        raise ValueError(f"no method {name!r}: {hint}")
+        raise ValueError(f"no method {name!r}{nearest(name, method_names())}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -77,10 +76,7 @@ def _by_name(name: str) -> Any:
             raise
         raise ValueError(f"no module {error.name!r} for method {name!r}: is its folder on PYTHONPATH?") from error
     if not hasattr(module, class_name):
-        nearest = difflib.get_close_matches(class_name, dir(module), n=1)
-        raise ValueError(
-            f"{module_name} has no {class_name!r}" + (f": did you mean {nearest[0]!r}?" if nearest else "")
-        )
+        raise ValueError(f"{module_name} has no {class_name!r}{nearest(class_name, vars(module))}")
     return getattr(module, class_name)
 
 

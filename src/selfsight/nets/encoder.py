@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import inspect
 import json
@@ -20,6 +19,7 @@ from timm.models.resnet import ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from selfsight.naming import nearest
 from selfsight.nets.visible import VisiblePatches, see_only
 
 log = logging.getLogger(__name__)
@@ -253,12 +253,6 @@ def small_stem(model: Any, channels: int) -> None:
 def sizes(size: int | tuple[int, ...], dims: int = 2) -> tuple[int, ...]:
     """Pixels along each axis, from one number or one per axis."""
     return (size,) * dims if isinstance(size, int) else tuple(size)
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """`": did you mean ...?"`, or nothing where no known word is near."""
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f": did you mean {found[0]!r}?" if found else ""
 
 
 def plain_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from selfsight.naming import nearest
 from selfsight.probes.knn import KNN
 from selfsight.probes.linear import Linear
 from selfsight.probes.ridge import Ridge
-from selfsight.signatures import nearest
 
 Record = dict[str, Any]
 

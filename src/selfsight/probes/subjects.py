@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
 
-from selfsight.data import Source, UnreadableImage, mean_and_std, seeded_sample, split_at_random, splits
+from selfsight.data import Source, choose_size, mean_and_std, split_at_random, splits
 from selfsight.nets import Encoder, build_encoder, load_encoder, read_spec
 
 TEST_SHARE = 0.2
-LARGEST_NATIVE = 96
-LOOKED_AT = 64
 
 
 def on_disk(model: str | Path | Encoder) -> TypeGuard[str | Path]:
@@ -46,13 +43,13 @@ def find_encoder(
     """The encoder of a run folder or `.safetensors` file, or one by name, in evaluation mode.
 
     A name without pretrained weights means an untrained encoder, drawn by `seed` and normalised by
-    the statistics of `source`. A named encoder is for `image_size`, by default as `usual_size` has it.
+    the statistics of `source`. A named encoder is for `image_size`, by default as `choose_size` has it.
     """
     if isinstance(model, Encoder):
         return model.eval()
     if on_disk(model):
         return load_encoder(model)
-    image_size = image_size or usual_size(source)
+    image_size = choose_size(source, image_size)
     encoder = drawn(
         lambda: build_encoder(str(model), image_size=image_size, channels=source.channels, pretrained=pretrained), seed
     )
@@ -60,15 +57,6 @@ def find_encoder(
         mean, std = mean_and_std(source, seed=seed)
         encoder.spec = dataclasses.replace(encoder.spec, mean=mean, std=std)
     return encoder.eval()
-
-
-def usual_size(source: Source) -> int:
-    """The images' own size where all look alike and have at most 96 px, else 224."""
-    shapes = set()
-    for index in seeded_sample(len(source), LOOKED_AT, seed=0):
-        with suppress(UnreadableImage):  # the lane names it
-            shapes.add(source.shape(int(index)))
-    return min(*shapes) if len(shapes) == 1 and max(*shapes) <= LARGEST_NATIVE else 224
 
 
 def untrained(encoder: Encoder, seed: int) -> Encoder:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+from selfsight.naming import nearest
 
 __all__ = ["describe_recipes", "load_recipe", "recipe_names"]
 
@@ -26,9 +27,7 @@ def load_recipe(name: str) -> dict[str, Any]:
     import yaml
 
     if name not in recipe_names():
-        near = get_close_matches(name, recipe_names(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(recipe_names())}"
-        raise ValueError(f"no recipe {name!r}: {hint}")
+        raise ValueError(f"no recipe {name!r}{nearest(name, recipe_names())}")
     return yaml.safe_load(_text(name))
 
 
