@@ -10,7 +10,14 @@ from selfsight.engine.run_folder import (
     open_run,
 )
 
-CONFIG = {"data": "images", "method": "simclr", "encoder": "resnet18", "epochs": 3, "workers": None}
+CONFIG = {
+    "data": "images",
+    "method": "simclr",
+    "encoder": "resnet18",
+    "epochs": 3,
+    "view_options": {"blur": 0.0},
+    "workers": None,
+}
 
 
 @pytest.fixture
@@ -56,8 +63,10 @@ def test_overwrite_deletes_the_former_run(filled):
 
 def test_resuming_names_what_differs(filled):
     claim_folder(filled, {**CONFIG, "workers": 4}, overwrite=False)  # changes nothing that is computed
-    with pytest.raises(ValueError, match=r"method was 'simclr', now 'vicreg'; epochs was 3, now 4"):
-        claim_folder(filled, {**CONFIG, "method": "vicreg", "epochs": 4}, overwrite=False)
+    with pytest.raises(ValueError, match=r"settings: epochs was 3, now 4; view_options.blur was 0.0, now 0.5\. Repeat"):
+        claim_folder(filled, {**CONFIG, "epochs": 4, "view_options": {"blur": 0.5}}, overwrite=False)
+    with pytest.raises(ValueError, match=r"settings: method was 'simclr', now 'vicreg'\. Repeat"):
+        claim_folder(filled, {**CONFIG, "method": "vicreg", "lr": 9}, overwrite=False)
     check_same_run(CONFIG, CONFIG, filled)
 
 

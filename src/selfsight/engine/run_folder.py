@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -138,10 +138,26 @@ def check_same_run(stored: dict[str, Any], config: dict[str, Any], path: Path) -
     Raises:
         ValueError: naming each setting that differs.
     """
-    names = [name for name in {**stored, **config} if name not in FREE and stored.get(name) != config.get(name)]
-    if names:
-        differences = "; ".join(f"{name} was {stored.get(name)!r}, now {config.get(name)!r}" for name in names)
-        raise ValueError(f"{path} was begun with other settings: {differences}. Repeat them, or choose another out")
+    names = [name for name in {**stored, **config} if name not in FREE]
+    if stored.get("method") != config.get("method"):
+        names = ["method", "encoder"]  # rates and views follow from the method and only hide what is wrong
+    differ = differences(stored, config, names)
+    if differ:
+        raise ValueError(
+            f"{path} was begun with other settings: {'; '.join(differ)}. Repeat them, or choose another out"
+        )
+
+
+def differences(stored: dict[str, Any], config: dict[str, Any], names: Iterable[str], head: str = "") -> list[str]:
+    """What was one thing and is now another, each by its dotted name."""
+    texts = []
+    for name in names:
+        was, now = stored.get(name), config.get(name)
+        if isinstance(was, dict) and isinstance(now, dict):
+            texts += differences(was, now, {**was, **now}, f"{head}{name}.")
+        elif was != now:
+            texts.append(f"{head}{name} was {was!r}, now {now!r}")
+    return texts
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from selfsight.engine.images import Images, chosen, has_classes, some_of
 from selfsight.engine.metrics import Metrics
 from selfsight.engine.module import EpochLoader, Plan, Position, Training
 from selfsight.engine.monitor import Buffers, Monitor, affordable, at_rest
+from selfsight.engine.optimisers import scaled_rate
 from selfsight.engine.progress import Progress
 from selfsight.engine.recorder import Recorder
 from selfsight.engine.signals import StopRequest
@@ -232,6 +233,7 @@ def begin(
     max_minutes: float | None = None,
 ) -> tuple[Recorder, Supervisor]:
     """Who writes down what happens, and who watches it."""
+    announce(training.plan, images)
     names = {name: config[name] for name in ("method", "encoder")}
     names |= {"training images": len(images.train), "processes": hardware.world}
     bad = [lane.bad] if monitor is None else [lane.bad, monitor.buffers.held_out.bad]
@@ -250,6 +252,14 @@ def begin(
         max_minutes=max_minutes,
     )
     return recorder, supervisor
+
+
+def announce(plan: Plan, images: Images) -> None:
+    """Say what is about to happen: the images, the optimiser, the steps."""
+    log.info("%d training images; held out for the monitor: %s", len(images.train), images.origin)
+    optimisation, peak = plan.optimisation, scaled_rate(plan.optimisation, plan.images_a_step)
+    rule = "" if peak == optimisation.lr else f" ({optimisation.lr:g} for {optimisation.reference_batch} images)"
+    log.info("%s at %g%s, %d steps of %d images", optimisation.optimizer, peak, rule, plan.steps, plan.images_a_step)
 
 
 def go_on(recorder: Recorder, supervisor: Supervisor, training: Training) -> None:

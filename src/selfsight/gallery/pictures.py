@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from selfsight.views import Batch, View, ViewSet
 
 GAP = 2
-SMALLEST_TILE = 48
+SMALLEST_TILE = 96
 
 
 def draw_views(batch: Batch, view_set: ViewSet, path: Path, *, columns: int = 8) -> None:

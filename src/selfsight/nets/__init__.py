@@ -2,7 +2,7 @@
 
 from selfsight.nets.decoder import PatchDecoder, sin_cos_positions
 from selfsight.nets.ema import EMA, cosine_momentum
-from selfsight.nets.encoder import ALIASES, Encoder, EncoderSpec, as_encoder, build_encoder, encoder_names
+from selfsight.nets.encoder import ALIASES, Encoder, EncoderSpec, as_encoder, build_encoder, encoder_names, is_encoder
 from selfsight.nets.heads import DINOHead, Prototypes, mlp
 from selfsight.nets.storage import (
     WeightReport,
@@ -27,6 +27,7 @@ __all__ = [
     "build_encoder",
     "cosine_momentum",
     "encoder_names",
+    "is_encoder",
     "load_encoder",
     "load_weights",
     "mlp",

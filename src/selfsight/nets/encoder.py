@@ -223,11 +223,16 @@ def encoder_names(pattern: str = "*") -> list[str]:
     return [name for name in ALIASES if fnmatch.fnmatch(name, pattern)] + timm.list_models(pattern)
 
 
+def is_encoder(name: str) -> bool:
+    """Whether `build_encoder` knows the name; timm's may carry the tag of their weights."""
+    return name in ALIASES or timm.is_model(name)
+
+
 def timm_call(
     name: str, image_size: int | tuple[int, ...], channels: int, options: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """timm's name and keyword arguments that build the model: the same for us and for exported snippets."""
-    if name not in ALIASES and not timm.is_model(name):
+    if not is_encoder(name):
         raise ValueError(f"unknown encoder {name!r}{nearest(name, encoder_names())}")
     timm_name, preset = ALIASES.get(name, (name, {}))
     arguments = {"num_classes": 0, "in_chans": channels, **preset, **options}

@@ -10,7 +10,8 @@ from typing import Any, TypeGuard
 import torch
 
 from selfsight.data import Source, choose_size, mean_and_std, split_at_random, splits
-from selfsight.nets import Encoder, build_encoder, load_encoder, read_spec
+from selfsight.naming import nearest
+from selfsight.nets import Encoder, build_encoder, encoder_names, is_encoder, load_encoder, read_spec
 
 TEST_SHARE = 0.2
 
@@ -49,6 +50,8 @@ def find_encoder(
         return model.eval()
     if on_disk(model):
         return load_encoder(model)
+    if not is_encoder(str(model)):
+        raise ValueError(f"{str(model)!r} is neither a run folder nor an encoder{nearest(str(model), encoder_names())}")
     image_size = choose_size(source, image_size)
     encoder = drawn(
         lambda: build_encoder(str(model), image_size=image_size, channels=source.channels, pretrained=pretrained), seed
