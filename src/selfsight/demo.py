@@ -43,6 +43,8 @@ def demo(*, out: str | Path = "runs/demo", seeds: int = 3, overwrite: bool = Fal
         print(f"\nseed {seed}, in {path}")
         settings = {**load_recipe("digits"), "limit": TRAINED, "seed": seed}
         run = selfsight.pretrain("digits", out=path, overwrite=overwrite, **settings)
+        if not run.finished:
+            raise KeyboardInterrupt
         images = divide("digits", split=None, limit=TRAINED, label="label", seed=seed)
         assert images.held_out is not None
         rows.append(judge(run, images.train, images.held_out, seed))
@@ -69,13 +71,13 @@ def with_ten_labels(known: Tensor, train: Source, unknown: Tensor, test: Source,
 
     from selfsight.probes import KNN
 
-    assert train.labels is not None and test.labels is not None
+    labels, answers = np.array(train.labels), np.array(test.labels)
     draw = np.random.default_rng(seed)
-    classes = [np.flatnonzero(train.labels == label) for label in np.unique(train.labels)]
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     scores = []
     for _ in range(DRAWS):
         ten = [draw.choice(members) for members in classes]
-        scores.append(KNN(k=1).fit(known[ten], train.labels[ten]).score(unknown, test.labels))
+        scores.append(KNN(k=1).fit(known[ten], labels[ten]).score(unknown, answers))
     return statistics.mean(scores)
 
 
@@ -98,6 +100,13 @@ def report(rows: list[Mapping[str, float]], out: Path, seconds: float) -> str:
         f"{'standard deviation':<24}" + "".join(f"{spread([r[name] for r in rows]):>10.3f}" for name in COLUMNS)
     )
     first = out / "seed-0"
+    files = {
+        first / "views.png": "what the network saw",
+        first / "metrics.csv": "how training went",
+        first / "encoder.safetensors": f"the encoder: selfsight.load_encoder({str(first)!r})",
+        out / "demo.json": "the table above",
+    }
+    width = max(len(str(path)) for path in files)
     return "\n".join(
         [
             "",
@@ -107,10 +116,7 @@ def report(rows: list[Mapping[str, float]], out: Path, seconds: float) -> str:
             f"{mean['pixels']:.0%} from raw pixels, {mean['random']:.0%} from the same encoder before training.",
             "",
             f"Everything lies in {out} ({seconds:.0f} s):",
-            f"  {first}/views.png             what the network saw",
-            f"  {first}/metrics.csv           how training went",
-            f"  {first}/encoder.safetensors   the encoder: selfsight.load_encoder({str(first)!r})",
-            f"  {out}/demo.json               the table above",
+            *(f"  {str(path):{width}}   {text}" for path, text in files.items()),
             "",
             "Next:",
             f"  selfsight evaluate {first} digits --protocols knn,linear",
