@@ -7,12 +7,14 @@ Saturation, hue and grey are defined for three channels and leave other data as 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from selfsight.views.resample import along_axes
+from selfsight.views.resample import Banded, along_axes, blocks_of
 
 LUMA = (0.2989, 0.587, 0.114)
 TINY = 1e-30
+NEGLIGIBLE = 1e-12
 
 
 def brightness(x: Tensor, factor: Tensor) -> Tensor:
@@ -89,20 +91,26 @@ def gaussian_blur(x: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
         return x
     taps = torch.arange(-radius, radius + 1, device=x.device)
     kernel = torch.exp(-0.5 * (taps / sigma[:, None]) ** 2)
+    kernel = F.threshold(kernel, NEGLIGIBLE, 0)  # denormal numbers would slow the products down by far
     kernel = kernel / kernel.sum(1, keepdim=True)
     return along_axes(x, [band_matrix(kernel, length) for length in x.shape[2:]])
 
 
-def band_matrix(kernel: Tensor, length: int) -> Tensor:
+def band_matrix(kernel: Tensor, length: int) -> Banded:
     """`(n, length, length)` matrices that convolve with `kernel` `(n, odd)`, borders reflected."""
     n, taps = kernel.shape
-    if taps // 2 >= length:
+    radius, wide = taps // 2, length + taps - 1
+    if radius >= length:
         raise ValueError(f"a blur of {taps} taps does not fit {length} pixels: use a larger view or a smaller kernel")
-    pixel = torch.arange(length, device=kernel.device)
-    source = (pixel[:, None] + torch.arange(taps, device=kernel.device) - taps // 2).abs()
-    source = length - 1 - (length - 1 - source).abs()
-    matrix = kernel.new_zeros(n, length, length)
-    return matrix.scatter_add_(2, source.expand(n, -1, -1), kernel[:, None].expand(-1, length, -1))
+    # a row of the kernel and zeros, one longer than the matrix is wide: each next row moves by one
+    matrix = kernel.new_zeros(n, length * (wide + 1))
+    matrix.view(n, length, wide + 1)[:, :, :taps] = kernel[:, None]
+    matrix = matrix[:, : length * wide].view(n, length, wide)
+    inside = matrix[:, :, radius : radius + length].clone()
+    inside[:, :, 1 : radius + 1] += matrix[:, :, :radius].flip(-1)
+    inside[:, :, length - 1 - radius : length - 1] += matrix[:, :, radius + length :].flip(-1)
+    rows = range(length)
+    return Banded(inside, blocks_of([i - radius for i in rows], [i + radius for i in rows], length))
 
 
 def normalise(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -44,6 +44,8 @@ def where_chosen(x: Tensor, parameters: Parameters, function: Callable[..., Tens
     chosen = others.pop("chosen")
     if x.device.type == "cpu":  # no queue to hold up: work on the chosen images alone
         index = chosen.nonzero().squeeze(1)
+        if not len(index):
+            return x
         return x.index_copy(0, index, function(x[index], **{name: value[index] for name, value in others.items()}))
     return torch.where(chosen.view(-1, *[1] * (x.ndim - 1)), function(x, **others), x)
 

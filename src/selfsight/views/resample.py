@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from selfsight.views.geometry import Placement
 
+BLOCK = 75  # rows of a large view that are multiplied at once
 POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
 MOST_SHRINK = 1.25  # of one level by bilinear samples; more would alias
 
@@ -36,29 +38,58 @@ def read_box(pixels: Tensor, extent: Tensor, placement: Placement, size: tuple[i
     return along_axes(pixels, weights)
 
 
-def interpolation_weights(centre: Tensor, half: Tensor, extent: Tensor, length: int, out: int) -> Tensor:
-    """`(n, out, length)` weights that read `out` samples of the interval `centre -+ half`."""
+@dataclass(frozen=True)
+class Banded:
+    """A matrix for each image that is 0 outside blocks: `matrix` `(n, out, S)`, blocks of rows and their columns."""
+
+    matrix: Tensor
+    blocks: list[tuple[slice, slice]]
+
+
+def interpolation_weights(centre: Tensor, half: Tensor, extent: Tensor, length: int, out: int) -> Banded:
+    """Weights that read `out` samples of the interval `centre -+ half` from `length` pixels."""
     positions = centre[:, None] + half[:, None] * pixel_centres(out, half.device)
     positions = mirror(positions, extent[:, None]).sub_(0.5)
+    reach = (2 / out * half.abs()).clamp_min(1)[:, None]
     pixel = torch.arange(length, device=half.device)
     pixel = torch.where(pixel < extent[:, None], pixel, torch.inf)  # no weight for padding
-    reach = (2 / out * half.abs()).clamp_min(1).view(-1, 1, 1)
-    weights = (positions[:, :, None] - pixel[:, None]).abs_().neg_().add_(reach).clamp_min_(0)
-    return weights.div_(weights.sum(-1, keepdim=True))
+    weights = (positions[:, :, None] - pixel[:, None]).abs_().neg_().add_(reach[:, None]).clamp_min_(0)
+    weights.div_(weights.sum(-1, keepdim=True))
+    if out <= BLOCK or weights.device.type != "cpu":  # it is not worth waiting for CUDA to know
+        return Banded(weights, [(slice(0, out), slice(0, length))])
+    first, last = (positions - reach).amin(0).ceil().tolist(), (positions + reach).amax(0).floor().tolist()
+    return Banded(weights, blocks_of(first, last, length))
 
 
-def along_axes(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """`x` `(n, C, *S)` multiplied along each axis by the image's own matrix `(n, out, S)`."""
+def blocks_of(first: Sequence[float], last: Sequence[float], length: int) -> list[tuple[slice, slice]]:
+    """Blocks of rows, and the columns from the first to the last that a row of each reads."""
+    rows = [slice(start, min(start + BLOCK, len(first))) for start in range(0, len(first), BLOCK)]
+    return [(block, slice(max(0, int(min(first[block]))), min(length, int(max(last[block])) + 1))) for block in rows]
+
+
+def along_axes(x: Tensor, weights: Sequence[Banded]) -> Tensor:
+    """`x` `(n, C, *S)` multiplied along each axis by the image's own matrix."""
+    starts = [min(columns.start for _, columns in each.blocks) for each in weights]
+    stops = [max(columns.stop for _, columns in each.blocks) for each in weights]
+    x = x[(..., *map(slice, starts, stops))]
+    for axis in reversed(range(len(weights))):
+        parts = []
+        for rows, columns in weights[axis].blocks:
+            read = x.narrow(2 + axis, columns.start - starts[axis], columns.stop - columns.start)
+            parts.append(_along_axis(read, weights[axis].matrix[:, rows, columns], axis))
+        x = parts[0] if len(parts) == 1 else torch.cat(parts, 2 + axis)
+    return x
+
+
+def _along_axis(x: Tensor, matrix: Tensor, axis: int) -> Tensor:
     n, channels, *sizes = x.shape
-    for axis in reversed(range(len(sizes))):
-        matrix, before = matrices[axis], channels * math.prod(sizes[:axis])
-        if axis == len(sizes) - 1:
-            x = torch.bmm(x.reshape(n, before, sizes[axis]), matrix.transpose(1, 2))
-        else:
-            after = math.prod(sizes[axis + 1 :])
-            x = torch.bmm(matrix.repeat_interleave(before, 0), x.reshape(n * before, sizes[axis], after))
-        sizes[axis] = matrix.shape[1]
-    return x.reshape(n, channels, *sizes)
+    before, after = channels * math.prod(sizes[:axis]), math.prod(sizes[axis + 1 :])
+    if axis == len(sizes) - 1:
+        out = torch.bmm(x.reshape(n, before, -1), matrix.transpose(1, 2))
+    else:
+        out = torch.bmm(matrix.repeat_interleave(before, 0), x.reshape(n * before, -1, after))
+    sizes[axis] = matrix.shape[1]
+    return out.reshape(n, channels, *sizes)
 
 
 def read_affine(pixels: Tensor, extent: Tensor, placement: Placement, size: tuple[int, ...]) -> Tensor:

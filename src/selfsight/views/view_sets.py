@@ -7,7 +7,7 @@ through in chunks that fit the processor's cache. How a batch is cut changes not
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -32,8 +32,9 @@ from selfsight.views.colour import (
 from selfsight.views.geometry import Affine, CentreCrop, Crop, Flip, Geometry, Placement, RandomResizedCrop, Step
 from selfsight.views.masks import RandomPatches
 from selfsight.views.resample import inside_extent, read_affine, read_box
+from selfsight.views.threads import for_each, undivided_operations
 
-CACHE_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
+CACHE_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,11 @@ class ViewSet:
         Parameters are drawn on the generator's device and moved; give a CPU generator, since
         the host reads a few of them.
         """
-        with torch.no_grad(), torch.autocast(canvases[0].pixels.device.type, enabled=False):
-            return self._make(canvases, generator)
+        device = canvases[0].pixels.device
+        with torch.no_grad(), torch.autocast(device.type, enabled=False), undivided_operations() as threads:
+            return self._make(canvases, generator, threads if device.type == "cpu" else 1)
 
-    def _make(self, canvases: list[Canvas], generator: torch.Generator) -> Batch:
+    def _make(self, canvases: list[Canvas], generator: torch.Generator, threads: int) -> Batch:
         first = canvases[0]
         extent = torch.cat([canvas.extent for canvas in canvases])
         n, channels, dims = len(extent), first.pixels.shape[1], extent.shape[1]
@@ -138,14 +140,14 @@ class ViewSet:
         draws = [view.sample(n, generator, extent) for view in self.views]
         masks = {name: mask.sample(n, generator).to(extent.device) for name, mask in self.masks.items()}
         made = [torch.empty((n, channels, *view.shape(dims)), device=extent.device) for view in self.views]
-        start = 0
-        for canvas in canvases:
-            for chunk in canvas.chunks(self._chunk_rows(canvas)):
-                part = slice(start, start + len(chunk))
-                pixels = unit_range(chunk)
-                for view, draw, out in zip(self.views, draws, made, strict=True):
-                    out[part] = view.apply(pixels, chunk.extent, draw[part])
-                start = part.stop
+
+        def make(chunk: tuple[Canvas, slice]) -> None:
+            canvas, part = chunk
+            pixels = unit_range(canvas)
+            for view, draw, out in zip(self.views, draws, made, strict=True):
+                out[part] = view.apply(pixels, canvas.extent, draw[part])
+
+        for_each(make, list(self._chunks(canvases)), threads)
         views = [
             torch.rot90(out, turn, (-2, -1)).contiguous() if turn else out
             for view, out in zip(self.views, made, strict=True)
@@ -155,20 +157,27 @@ class ViewSet:
         metadata = {name: torch.cat([canvas.metadata[name] for canvas in canvases]) for name in first.metadata}
         return Batch(views, index, metadata, masks)
 
-    def _chunk_rows(self, canvas: Canvas) -> int:
-        dims = len(canvas.spatial)
-        largest = max(math.prod(canvas.spatial), *(math.prod(view.shape(dims)) for view in self.views))
-        budget = CACHE_BYTES.get(canvas.pixels.device.type, CACHE_BYTES["cuda"])
-        return max(1, budget // (4 * largest * canvas.pixels.shape[1]))
+    def _chunks(self, canvases: list[Canvas]) -> Iterator[tuple[Canvas, slice]]:
+        """Slices of the canvases that fit the cache, and their rows in the batch."""
+        start = 0
+        for canvas in canvases:
+            sizes = [canvas.spatial, *(view.shape(len(canvas.spatial)) for view in self.views)]
+            image_bytes = 4 * canvas.pixels.shape[1] * max(map(math.prod, sizes))
+            budget = CACHE_BYTES.get(canvas.pixels.device.type, CACHE_BYTES["cuda"])
+            for chunk in canvas.chunks(max(1, budget // image_bytes)):
+                yield chunk, slice(start, start + len(chunk))
+                start += len(chunk)
 
 
 def unit_range(canvas: Canvas) -> Tensor:
     """The canvas's pixels as float32 with `value_range` mapped to [0, 1]."""
     low, high = canvas.value_range
-    pixels = canvas.pixels.to(torch.float32)
+    pixels = canvas.pixels.to(torch.float32, copy=True)
     if canvas.pixels.is_floating_point() and not canvas.uniform:
-        pixels = torch.where(inside_extent(canvas.extent, canvas.spatial), pixels, low)  # padding may be NaN
-    return (pixels - low) * (1 / (high - low)) if (low, high) != (0.0, 1.0) else pixels
+        pixels.masked_fill_(~inside_extent(canvas.extent, canvas.spatial), low)  # padding may be NaN
+    if low != 0:
+        pixels.sub_(low)
+    return pixels.mul_(1 / (high - low))
 
 
 def two_views(size: int | tuple[int, ...], augmentation: Augmentation | None = None) -> ViewSet:

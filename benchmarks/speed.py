@@ -1,0 +1,58 @@
+"""How fast is selfsight? Each section measures one part and rewrites its own part of the page.
+
+    python benchmarks/speed.py --section views --out docs/benchmarks/speed.md
+
+A section is a file `speed_NAME.py` beside this one, with a `TITLE` and `run(options) -> str` that
+answers Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+import torch
+
+from timing import hardware
+
+HERE = Path(__file__).parent
+SECTIONS = sorted(path.stem.removeprefix("speed_") for path in HERE.glob("speed_*.py"))
+TEXT = "# Speed\n\nWritten by `benchmarks/speed.py`. Rates are medians over rounds, with the lowest and highest."
+
+
+def main() -> None:
+    """Measure the sections asked for and write the page after each."""
+    options = parse()
+    torch.set_num_threads(options.threads)
+    for name in SECTIONS if options.section == "all" else [options.section]:
+        section = importlib.import_module(f"speed_{name}")
+        body = f"{section.run(options)}\n\nMeasured on: {hardware(options.device)}."
+        page = put(options.out.read_text() if options.out.exists() else TEXT, section.TITLE, body)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(page)
+        print(f"## {section.TITLE}\n\n{body}\n")
+
+
+def parse() -> argparse.Namespace:
+    """Options that all sections share."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--section", choices=[*SECTIONS, "all"], default="all")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "benchmarks" / "speed.md")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=2, help="of torch, and workers of the other program")
+    parser.add_argument("--rounds", type=int, default=7, help="how often each program runs, in turn")
+    parser.add_argument("--data", type=Path, help="folder with data sets, for sections that want one")
+    return parser.parse_args()
+
+
+def put(page: str, title: str, body: str) -> str:
+    """The page with the section `title` replaced, or added at its end."""
+    head, *sections = page.rstrip().split("\n## ")
+    kept = {section.split("\n", 1)[0]: section for section in sections}
+    kept[title] = f"{title}\n\n{body}"
+    return "\n\n## ".join(part.rstrip() for part in (head, *kept.values())) + "\n"
+
+
+if __name__ == "__main__":
+    main()
