@@ -116,7 +116,7 @@ def report(rows: list[Mapping[str, float]], out: Path, seconds: float) -> str:
             f"{mean['pixels']:.0%} from raw pixels, {mean['random']:.0%} from the same encoder before training.",
             "",
             f"Everything lies in {out} ({seconds:.0f} s):",
-            *(f"  {str(path):{width}}   {text}" for path, text in files.items()),
+            *(f"  {path!s:{width}}   {text}" for path, text in files.items()),
             "",
             "Next:",
             f"  selfsight evaluate {first} digits --protocols knn,linear",
