@@ -51,7 +51,7 @@ def main() -> None:
             if any(key.items() <= result.items() for result in results):
                 print(f"{method}, seed {seed}, {options.epochs} epochs: done before")
                 continue
-            results.append(measure(images, options.runs, **key, protocols=options.protocols))
+            results.append(measure(images, options.runs, results, **key, protocols=options.protocols))
             write(results, options.out)
     write(results, options.out)
     print(options.out.read_text())
@@ -89,15 +89,20 @@ def draw_images(data: Path, runs: Path) -> Path:
     return table
 
 
-def measure(images: Path, runs: Path, method: str, seed: int, epochs: int, protocols: str) -> Result:
+def measure(
+    images: Path, runs: Path, former: list[Result], method: str, seed: int, epochs: int, protocols: str
+) -> Result:
     """Train and judge one encoder."""
     path = runs / f"{method}-{epochs}-{seed}"
     chosen = settings(method, epochs=epochs)
     run = selfsight.pretrain(images, **chosen, seed=seed, out=path, resume=path.exists())
     if not run.finished:
         raise SystemExit(f"{path} was stopped: the same command goes on with it")
-    scores: Result = {}
-    for record in selfsight.evaluate(run, images, protocols=protocols, seed=seed):
+    # what is not trained scores the same beside every method
+    same = [result for result in former if (result["encoder"], result["seed"]) == (chosen["encoder"], seed)]
+    scores: Result = {name: dict(same[0].get(name, {})) if same else {} for name in protocols.split(",")}
+    baselines = not all(scores.values())
+    for record in selfsight.evaluate(run, images, protocols=protocols, baselines=baselines, seed=seed):
         scores.setdefault(record["protocol"], {})[record["encoder"]] = round(record["top1"], 4)
     return {
         "method": method,

@@ -1,7 +1,9 @@
 """The short schedule of the learning benchmark: one setting for all methods, and the exceptions.
 
 The papers' defaults are for hundreds of epochs and wide nets. These are for 10,000 images, 10 epochs
-and a slim encoder. They were chosen before any result on the test images was seen.
+and a slim encoder. Nothing is tuned on the test images. A first setting had the colour strengths that
+the papers use for ImageNet and twice this rate: on 64 training images the contrastive loss did not
+leave its chance level, whence SimCLR's strengths for CIFAR (half as strong) and AdamW's usual rate.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ SHARED: Settings = {
     "epochs": 10,
     "batch_size": 256,
     "optimizer": "adamw",
-    "lr": 2e-3,
+    "lr": 1e-3,
     "weight_decay": 1e-4,
     "warmup_epochs": 1,
     # A blur leaves little of 32 px, and 10 epochs are too few to see through crops of 8 %.
-    "view_options": {"scale": (0.2, 1.0), "blur": 0.0},
+    "view_options": {"scale": (0.2, 1.0), "jitter": (0.4, 0.4, 0.4, 0.1), "blur": 0.0, "solarize": 0.0},
 }
 
 CROPS = {"crops": (2, 4), "local_size": 16, "global_scale": (0.2, 1.0), "local_scale": (0.05, 0.2)}
