@@ -32,9 +32,9 @@ from selfsight.views.colour import (
 from selfsight.views.geometry import Affine, CentreCrop, Crop, Flip, Geometry, Placement, RandomResizedCrop, Step
 from selfsight.views.masks import RandomPatches
 from selfsight.views.resample import inside_extent, read_affine, read_box
-from selfsight.views.threads import for_each, undivided_operations
 
 CACHE_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
+FEWEST_ROWS = 2  # of a chunk, however large the images: fewer leave too little to each operation
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,10 @@ class ViewSet:
         Parameters are drawn on the generator's device and moved; give a CPU generator, since
         the host reads a few of them.
         """
-        device = canvases[0].pixels.device
-        with torch.no_grad(), torch.autocast(device.type, enabled=False), undivided_operations() as threads:
-            return self._make(canvases, generator, threads if device.type == "cpu" else 1)
+        with torch.no_grad(), torch.autocast(canvases[0].pixels.device.type, enabled=False):
+            return self._make(canvases, generator)
 
-    def _make(self, canvases: list[Canvas], generator: torch.Generator, threads: int) -> Batch:
+    def _make(self, canvases: list[Canvas], generator: torch.Generator) -> Batch:
         first = canvases[0]
         extent = torch.cat([canvas.extent for canvas in canvases])
         n, channels, dims = len(extent), first.pixels.shape[1], extent.shape[1]
@@ -141,13 +140,10 @@ class ViewSet:
         masks = {name: mask.sample(n, generator).to(extent.device) for name, mask in self.masks.items()}
         made = [torch.empty((n, channels, *view.shape(dims)), device=extent.device) for view in self.views]
 
-        def make(chunk: tuple[Canvas, slice]) -> None:
-            canvas, part = chunk
-            pixels = unit_range(canvas)
+        for chunk, part in self._chunks(canvases):
+            pixels = unit_range(chunk)
             for view, draw, out in zip(self.views, draws, made, strict=True):
-                out[part] = view.apply(pixels, canvas.extent, draw[part])
-
-        for_each(make, list(self._chunks(canvases)), threads)
+                out[part] = view.apply(pixels, chunk.extent, draw[part])
         views = [
             torch.rot90(out, turn, (-2, -1)).contiguous() if turn else out
             for view, out in zip(self.views, made, strict=True)
@@ -164,7 +160,7 @@ class ViewSet:
             sizes = [canvas.spatial, *(view.shape(len(canvas.spatial)) for view in self.views)]
             image_bytes = 4 * canvas.pixels.shape[1] * max(map(math.prod, sizes))
             budget = CACHE_BYTES.get(canvas.pixels.device.type, CACHE_BYTES["cuda"])
-            for chunk in canvas.chunks(max(1, budget // image_bytes)):
+            for chunk in canvas.chunks(max(FEWEST_ROWS, budget // image_bytes)):
                 yield chunk, slice(start, start + len(chunk))
                 start += len(chunk)
 
