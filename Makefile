@@ -37,7 +37,7 @@ $(VENV)/.created:
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.created pyproject.toml
-	@$(PIP) install --editable .
+	@$(PIP) install --editable '.[onnx]'
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.created pyproject.toml
