@@ -42,6 +42,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=2, help="of torch, and workers of the other program")
     parser.add_argument("--rounds", type=int, default=7, help="how often each program runs, in turn")
+    parser.add_argument("--methods", nargs="*", help="of the section steps; all by default")
     parser.add_argument("--data", type=Path, help="folder with data sets, for sections that want one")
     return parser.parse_args()
 
