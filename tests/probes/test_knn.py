@@ -75,3 +75,9 @@ def test_bad_input(features, labels, message):
 def test_bad_settings():
     with pytest.raises(ValueError, match="k >= 1"):
         KNN(k=0).fit(torch.eye(2), torch.tensor([0, 1]))
+
+
+def test_read_only_arrays_are_taken_without_a_warning():
+    features, labels = np.eye(4, dtype=np.float32), np.array([0, 0, 1, 1])
+    features.flags.writeable = labels.flags.writeable = False
+    assert KNN(k=1).fit(features, labels).score(features, labels) == 1.0

@@ -11,9 +11,15 @@ from torch import Tensor
 Array = np.ndarray | Tensor
 
 
+def as_tensor(values: Array) -> Tensor:
+    """`values` as a tensor, copied where they may not be written, as pandas hands them out: torch would warn."""
+    read_only = isinstance(values, np.ndarray) and not values.flags.writeable
+    return torch.as_tensor(values.copy() if read_only else values)
+
+
 def as_features(features: Array, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """Features as a finite floating-point tensor `(N, D)`, on their own device unless one is given."""
-    features = torch.as_tensor(features).detach().to(device=device, dtype=dtype)
+    features = as_tensor(features).detach().to(device=device, dtype=dtype)
     if features.ndim != 2:
         raise ValueError(f"a probe takes features (N, D), got the shape {tuple(features.shape)}: pool or flatten them")
     if not features.isfinite().all():
@@ -34,7 +40,7 @@ def as_classes(labels: Array, features: Tensor) -> tuple[Tensor, Tensor]:
 
 def as_targets(targets: Array, features: Tensor) -> Tensor:
     """Labels or regression targets `(N, ...)` beside their features, on the same device."""
-    targets = torch.as_tensor(targets).to(features.device)
+    targets = as_tensor(targets).to(features.device)
     if len(targets) != len(features):
         raise ValueError(f"got {len(features)} rows of features and {len(targets)} labels: pass one label a row")
     return targets
