@@ -13,8 +13,9 @@ Array = np.ndarray | Tensor
 
 def as_tensor(values: Array) -> Tensor:
     """`values` as a tensor, copied where they may not be written, as pandas hands them out: torch would warn."""
-    read_only = isinstance(values, np.ndarray) and not values.flags.writeable
-    return torch.as_tensor(values.copy() if read_only else values)
+    if isinstance(values, np.ndarray) and not values.flags.writeable:
+        values = values.copy()
+    return torch.as_tensor(values)
 
 
 def as_features(features: Array, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
