@@ -21,8 +21,8 @@ lint: $(VENV)/.ready-dev
 types: $(VENV)/.ready-dev
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/.ready-dev
-	@$(BIN)/python benchmarks/speed.py
+bench: $(VENV)/.ready-dev ## make bench DATA=cifar10 measures training as well
+	@$(BIN)/python benchmarks/speed.py $(if $(DATA),--data $(DATA))
 
 docs: $(VENV)/.ready-dev ## rewrite the generated tables of README.md
 	@$(BIN)/python docs/generate.py

@@ -27,8 +27,6 @@ BATCH, STEPS = 256, 3
 
 def run(options: argparse.Namespace) -> str:
     """One table: ours and lightly's, each as it comes."""
-    if options.data is None:
-        raise SystemExit("--section end_to_end wants --data, a folder with CIFAR-10 as train/CLASS/* and test/CLASS/*")
     images = limited(open_source(options.data, split="train"), BATCH * STEPS, seed=0)
     theirs = lightly_epoch(images, options)
     programs: dict[str, Callable[[], float]] = {

@@ -86,6 +86,12 @@ def test_the_seed_decides(archive):
     assert [r["top1"] for r in first] != [r["top1"] for r in other]
 
 
+def test_a_name_without_weights_is_the_random_row_alone(archive, capsys):
+    records = evaluate("resnet_slim", archive, protocols="knn", image_size=16, limit=50)
+    assert [record["encoder"] for record in records] == ["random", "pixels", "chance"]
+    assert "name without weights" in capsys.readouterr().out
+
+
 def test_without_a_split_a_fifth_is_held_out(run, digits, tmp_path, capsys):
     images, labels = digits
     np.savez(tmp_path / "all.npz", images=images, labels=labels)

@@ -42,7 +42,8 @@ def evaluate(
     down to at most 32 a side) and the commonest class. Images without a label are left out. Answers
     a list of records, prints them as a table and writes them as JSON.
 
-    model: a run folder, an `encoder.safetensors`, or any name of timm.
+    model: a run folder, an `encoder.safetensors`, or any name of timm; a name without `pretrained`
+        is the untrained encoder alone, whose row is `random`.
     data: labelled images, anything that pretrain takes; their training part is learned from.
     protocols: knn, ridge, linear, or several of them.
     baselines: judge the untrained encoder and the pixels, too.
@@ -63,7 +64,7 @@ def evaluate(
     """
     from selfsight.probes.features import Reader, pixels
     from selfsight.probes.protocols import judge, protocol_names, table
-    from selfsight.probes.subjects import channels_for, find_encoder, train_and_test, untrained
+    from selfsight.probes.subjects import channels_for, find_encoder, is_name, train_and_test, untrained
 
     names = protocol_names(protocols)
     subject: Any = getattr(model, "path", model)
@@ -82,9 +83,14 @@ def evaluate(
     reader = Reader(
         encoder.spec, image_size, batch_size=batch_size, workers=workers, device=devices, precision=precision
     )
-    functions: dict[str, Any] = {"trained": encoder}
-    if baselines:
-        functions |= {"random": untrained(encoder, seed), "pixels": pixels}
+    functions: dict[str, Any]
+    if is_name(subject) and not pretrained:
+        print(f"{subject} is a name without weights, judged as drawn by seed {seed}; pretrained loads timm's")
+        functions = {"random": encoder, **({"pixels": pixels} if baselines else {})}
+    else:
+        functions = {"trained": encoder}
+        if baselines:
+            functions |= {"random": untrained(encoder, seed), "pixels": pixels}
     train_features, train_labels = read(reader, functions, train)
     test_features, test_labels = read(reader, functions, test)
 

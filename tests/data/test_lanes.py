@@ -23,6 +23,9 @@ def test_what_fits_is_resident(ragged, monkeypatch):
     assert "streaming with 0 workers: 0.00 GB decoded" in lane.reason
     assert isinstance(open_lane(source, 4, lane="resident"), ResidentLane)
     assert isinstance(open_lane(source, 4, lane="streaming", workers=0), StreamingLane)
+    monkeypatch.setattr("selfsight.data.lanes.free_memory", lambda: 4 * decoded_bytes(source, 10))
+    assert isinstance(open_lane(source, 4, view_size=8, sharers=2, workers=0), ResidentLane)
+    assert isinstance(open_lane(source, 4, view_size=8, sharers=3, workers=0), StreamingLane)
     with pytest.raises(ValueError, match="no lane 'slow'"):
         open_lane(source, 4, lane="slow")
 

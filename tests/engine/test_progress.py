@@ -12,7 +12,7 @@ def test_one_line_an_epoch_without_a_terminal():
     progress.update(4, 2, {"loss": 3.0}, ended=True)
     lines = stream.getvalue().splitlines()
     assert lines[0].startswith("epoch 1/2  loss 4  12,345 images/s  kNN 0.412") and lines[0].endswith("left")
-    assert lines[1] == "epoch 2/2  loss 3  12,345 images/s  kNN 0.412"
+    assert lines[1] == "epoch 2/2  loss 3  12,345 images/s (epoch 1)  kNN 0.412 (epoch 1)"
 
 
 def test_a_terminal_sees_one_line_rewritten():
@@ -23,6 +23,21 @@ def test_a_terminal_sees_one_line_rewritten():
     progress.update(1, 1, {"loss": 4.0})
     progress.update(2, 1, ended=True)
     assert stream.getvalue().count("\r\x1b[2K") == 2 and stream.getvalue().count("\n") == 1
+
+
+def test_the_last_epochs_values_are_marked_only_when_a_line_closes():
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    progress = Progress(epochs=3, steps=3, stream=stream)
+    progress.update(1, 1, {"loss": 4.0, "knn": 0.4}, ended=True)
+    progress._shown = 0.0
+    progress.update(2, 2, {"loss": 3.0})
+    assert "kNN 0.400  " in stream.getvalue().split("\r")[-1]
+    progress.update(2, 2, ended=True)
+    assert "kNN 0.400 (epoch 1)" in stream.getvalue().split("\r")[-1]
+    progress._shown = 0.0
+    progress.update(3, 3, {"loss": 2.0})
+    assert "loss 2  kNN 0.400 (epoch 1)" in stream.getvalue().split("\r")[-1]
 
 
 def test_silent_ranks():

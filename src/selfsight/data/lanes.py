@@ -34,13 +34,15 @@ def open_lane(
     device: torch.device | str = "cpu",
     workers: int | None = None,
     storage: str | Path | None = None,
+    sharers: int = 1,
     **options: Any,
 ) -> Lane:
     """The lane that suits the data: resident where they fit in memory once decoded, else streaming.
 
     view_size: the largest view in pixels; images come at 1.15 times that on the short side, never
         enlarged, or as they are without it. workers: processes (streaming) or threads (resident)
-        that decode, by default one a processor. options: `seed`, `shuffle`, `drop_last`, `rank`,
+        that decode, by default one a processor. sharers: processes on this machine, each of which
+        takes its part of the free memory. options: `seed`, `shuffle`, `drop_last`, `rank`,
         `world_size`, `bad`.
     """
     if lane not in ("auto", "resident", "streaming"):
@@ -48,7 +50,7 @@ def open_lane(
     device = torch.device(device)
     size = None if view_size is None else math.ceil(MARGIN * view_size)
     needed = decoded_bytes(source, size)
-    free = free_memory() * HOST_SHARE / options.get("world_size", 1)
+    free = free_memory() * HOST_SHARE / sharers
     fits = needed <= free or storage is not None
     compared = f"{needed / 1e9:.2f} GB decoded, {free / 1e9:.2f} GB allowed"
     if lane == "resident" or (lane == "auto" and fits):

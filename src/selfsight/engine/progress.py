@@ -17,19 +17,22 @@ class Progress:
         self.epochs, self.steps, self.stream = epochs, steps, stream
         self.live = stream is not None and stream.isatty()
         self.values: dict[str, float] = {}
+        self.measured: dict[str, int] = {}
         self._start = self._shown = time.monotonic()
         self._first_step: int | None = None
 
     def update(self, step: int, epoch: int, values: dict[str, float] | None = None, *, ended: bool = False) -> None:
-        """Take in what is new; `ended` closes the epoch's line."""
+        """Take in what is new; `ended` closes the epoch's line, and marks there what an earlier epoch measured."""
         self.values |= values or {}
+        self.measured |= dict.fromkeys(values or {}, epoch)
         if self._first_step is None:
             self._first_step = step
         now = time.monotonic()
         if self.stream is None or not (ended or (self.live and now - self._shown >= REFRESH_SECONDS)):
             return
         self._shown = now
-        text = describe(epoch, self.epochs, self.values) + self._remaining(step, now)
+        old = {name: measured for name, measured in self.measured.items() if measured < epoch - (not ended)}
+        text = describe(epoch, self.epochs, self.values, old) + self._remaining(step, now)
         if self.live:
             width = shutil.get_terminal_size().columns - 1
             self.stream.write("\r\x1b[2K" + text[:width])
@@ -49,8 +52,11 @@ class Progress:
         return f"  {duration((now - self._start) / done * (self.steps - step))} left"
 
 
-def describe(epoch: int, epochs: int, values: dict[str, float]) -> str:
-    """The line without the time that is left; what was not measured is not named."""
+def describe(epoch: int, epochs: int, values: dict[str, float], old: dict[str, int] | None = None) -> str:
+    """The line without the time that is left; what was not measured is not named.
+
+    old: the epoch in which a value was measured, where that is to be said.
+    """
     shown = (
         ("loss", "loss {:.4g}"),
         ("images_per_second", "{:,.0f} images/s"),
@@ -59,8 +65,11 @@ def describe(epoch: int, epochs: int, values: dict[str, float]) -> str:
         ("projector_spread", "spread {:.2f}"),
         ("data_wait", "data wait {:.0%}"),
     )
-    parts = [form.format(values[name]) for name, form in shown if name in values]
-    return "  ".join([f"epoch {epoch}/{epochs}", *parts])
+    parts = [f"epoch {epoch}/{epochs}"]
+    for name, form in shown:
+        if name in values:
+            parts.append(form.format(values[name]) + (f" (epoch {old[name]})" if name in (old or {}) else ""))
+    return "  ".join(parts)
 
 
 def duration(seconds: float) -> str:

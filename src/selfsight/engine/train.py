@@ -66,6 +66,7 @@ def open_training_lane(
         seed=seed,
         rank=hardware.rank,
         world_size=hardware.world,
+        sharers=hardware.local_world,
         bad=BadImages(max_bad),
     )
     log.info("%s", opened.reason)

@@ -24,6 +24,11 @@ def on_disk(model: str | Path | Encoder) -> TypeGuard[str | Path]:
     return path.exists() or len(path.parts) > 1 or path.suffix == ".safetensors"
 
 
+def is_name(model: str | Path | Encoder) -> bool:
+    """Whether `model` is the name of a net, which has no weights of its own."""
+    return not isinstance(model, Encoder) and not on_disk(model)
+
+
 def channels_for(model: str | Path | Encoder, pretrained: bool = False) -> int | None:
     """How many channels the images must have, or None where the data decides."""
     if isinstance(model, Encoder):
