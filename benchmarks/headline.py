@@ -86,6 +86,7 @@ def append(new: dict[str, Any], out: Path) -> None:
 def table(rows: list[dict[str, Any]]) -> str:
     """The results as Markdown."""
     heads = [name for name in rows[0] if name != "hardware"]
+    machines = sorted({"{device}, {threads} threads, {precision}".format(**result["hardware"]) for result in rows})
     lines = [
         "# Headline runs",
         "",
@@ -95,7 +96,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "|" + "---|" * len(heads),
         *("| " + " | ".join(str(result.get(name, "")) for name in heads) + " |" for result in rows),
         "",
-        *(f"Hardware: {text}" for text in sorted({json.dumps(result["hardware"]) for result in rows})),
+        f"Hardware: {'; '.join(machines)}.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -35,9 +35,10 @@ EXCEPTIONS: dict[str, Settings] = {
     "moco_v2": {"method_options": {"projector": (512, 128), "queue": 4096, "momentum": 0.99}},
     "byol": {"method_options": {"projector": (1024, 256), "predictor": (1024, 256), "momentum": 0.99}},
     "simsiam": {"method_options": {"projector": (1024, 1024, 1024), "predictor": (256, 1024)}},
-    # The paper begins its queue at epoch 15.
+    # Codes at the paper's .05 are nearly uniform while embeddings are still alike, and stay so for the first
+    # thousands of steps; and a queue of 15 batches is older here than what it should be compared with.
     "swav": {
-        "method_options": {"projector": (512, 128), "prototypes": 512, "queue": 3840, "queue_start": 2},
+        "method_options": {"projector": (512, 128), "prototypes": 256, "epsilon": 0.02, "queue": 0},
         "view_options": CROPS,
     },
     # The paper warms the teacher's temperature up for 30 epochs; batch norm is its choice for ResNets.
@@ -72,6 +73,6 @@ def settings(method: str, **changes: Any) -> Settings:
     if method not in EXCEPTIONS:
         raise ValueError(f"no setting for {method!r}: there are {', '.join(EXCEPTIONS)}")
     chosen = deepcopy({"method": method, **SHARED})
-    for name, value in {**EXCEPTIONS[method], **changes}.items():
-        chosen[name] = {**chosen.get(name, {}), **value} if name in ("view_options", "method_options") else value
+    for name, value in [*EXCEPTIONS[method].items(), *changes.items()]:
+        chosen[name] = {**chosen.get(name, {}), **value} if isinstance(value, dict) else value
     return chosen

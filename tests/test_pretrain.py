@@ -280,7 +280,8 @@ def test_a_loss_that_explodes_stops_before_it_reaches_the_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("on_alarm", ["warn", "stop"])
-def test_a_collapse_is_seen_within_an_epoch(tmp_path, on_alarm):
+def test_a_collapse_is_seen_within_an_epoch(tmp_path, on_alarm, monkeypatch):
+    monkeypatch.setattr("selfsight.engine.alarms.SETTLED", 1)
     run = train(tmp_path / "run", method=Collapsing, method_options=None, on_alarm=on_alarm)
     assert "collapse: projector_spread is" in (run.path / "log.txt").read_text()
     assert run.finished == (on_alarm == "warn")

@@ -30,6 +30,14 @@ def test_each_alarm_by_name(values, name):
     assert names(values) == [name]
 
 
+def test_a_low_spread_that_rises_or_is_the_initial_weights_is_no_collapse():
+    low = {"projector_spread": 0.05}
+    assert not find_alarms({**low, "step": 3}, {})
+    assert find_alarms({**low, "step": 100}, {})
+    assert not find_alarms({**low, "step": 300}, {"projector_spread": 0.04})
+    assert find_alarms({**low, "step": 30}, {"projector_spread": 0.06})
+
+
 def test_nothing_is_read_from_what_was_not_measured():
     assert find_alarms({"loss": 1.0}, {}) == []
     assert names({"encoder_rank": 51.0}) == []

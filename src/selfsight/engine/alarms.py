@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 LEAST_SPREAD = 0.1
+SETTLED = 100  # steps after which a low spread is training's doing, and no longer the initial weights'
 MOST_WAITING = 0.2
 SURE, UNSURE = 0.01, 0.99  # shares of the largest entropy
 
@@ -27,10 +28,10 @@ class Alarm:
 
 
 def find_alarms(values: dict[str, float], former: dict[str, float]) -> list[Alarm]:
-    """Alarms in the values logged at one point; `former` holds those measured before."""
+    """Alarms in the values logged at one `step`; `former` holds those measured before."""
     alarms = [
         non_finite(values),
-        collapse(values),
+        collapse(values, former),
         rank_halved(values, former),
         teacher_entropy(values),
         waiting(values),
@@ -50,10 +51,18 @@ def non_finite(values: dict[str, float]) -> Alarm | None:
     )
 
 
-def collapse(values: dict[str, float]) -> Alarm | None:
-    """All images get nearly the same features."""
+def collapse(values: dict[str, float], former: dict[str, float]) -> Alarm | None:
+    """All images get nearly the same features, and no less so than at the measurement before.
+
+    The first measurement counts once `SETTLED` steps are done: many heads start with a low spread.
+    """
     watched = ("encoder_spread", "projector_spread")
-    low = {name: values[name] for name in watched if values.get(name, 1.0) < LEAST_SPREAD}
+    most = math.inf if values.get("step", SETTLED) >= SETTLED else 0.0
+    low = {
+        name: values[name]
+        for name in watched
+        if name in values and values[name] < LEAST_SPREAD and values[name] <= former.get(name, most)
+    }
     if not low:
         return None
     seen = ", ".join(f"{name} is {value:.3f}" for name, value in low.items())

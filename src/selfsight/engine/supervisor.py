@@ -160,7 +160,7 @@ class Supervisor(Callback):
         self.measured |= row
 
     def _raise_alarms(self, trainer: Trainer, training: Training, row: dict[str, float]) -> None:
-        found = {alarm.name: alarm for alarm in find_alarms(row, self.measured)}
+        found = {alarm.name: alarm for alarm in find_alarms({**row, "step": training.position.step}, self.measured)}
         for name, alarm in found.items():
             if name not in self.raised:
                 self.progress.clear()
