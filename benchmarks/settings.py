@@ -33,7 +33,7 @@ CROPS = {"crops": (2, 4), "local_size": 16, "global_scale": (0.2, 1.0), "local_s
 EXCEPTIONS: dict[str, Settings] = {
     "simclr": {"method_options": {"projector": (512, 128), "temperature": 0.2}},
     "moco_v2": {"method_options": {"projector": (512, 128), "queue": 4096, "momentum": 0.99}},
-    "byol": {"method_options": {"projector": (1024, 256), "predictor": (1024, 256), "momentum": 0.99}},
+    "byol": {"method_options": {"projector": (1024, 256), "predictor": (1024, 256), "momentum": 0.97}},
     "simsiam": {"method_options": {"projector": (1024, 1024, 1024), "predictor": (256, 1024)}},
     # Codes at the paper's .05 are nearly uniform while embeddings are still alike, and stay so for the first
     # thousands of steps; and a queue of 15 batches is older here than what it should be compared with.
@@ -41,17 +41,18 @@ EXCEPTIONS: dict[str, Settings] = {
         "method_options": {"projector": (512, 128), "prototypes": 256, "epsilon": 0.02, "queue": 0},
         "view_options": CROPS,
     },
-    # The paper warms the teacher's temperature up for 30 epochs; batch norm is its choice for ResNets.
+    # The paper warms the teacher's temperature up to .07 over 30 epochs; batch norm is its choice for ResNets. The
+    # teacher is what is exported: at .99, on its way to 1, it is the student of several epochs ago.
     "dino": {
         "method_options": {
-            "out": 4096,
+            "out": 1024,
             "hidden": 1024,
             "batch_norm": True,
-            "momentum": 0.99,
-            "warmup_epochs": 3,
+            "momentum": 0.97,
+            "teacher_temperature": (0.04, 0.04),
             "local_blur": 0.0,
         },
-        "view_options": CROPS,
+        "view_options": {**CROPS, "global_scale": (0.4, 1.0), "local_scale": (0.05, 0.4)},
     },
     "barlow_twins": {"method_options": {"projector": (1024, 1024, 1024)}},
     # The paper's sum of both views' variance terms, where its code has their mean: the spread grows sooner.

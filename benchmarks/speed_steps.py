@@ -14,7 +14,14 @@ import torch
 import selfsight
 from selfsight.data import ResidentLane, open_source
 from selfsight.data.subsets import limited
-from selfsight.engine import build_augmentation, build_for, build_method, choose_hardware, choose_optimisation
+from selfsight.engine import (
+    build_augmentation,
+    build_for,
+    build_method,
+    choose_hardware,
+    choose_optimisation,
+    prepare_method,
+)
 from selfsight.engine.module import Plan
 from selfsight.engine.optimisers import build_optimiser, set_schedule
 from selfsight.views import Batch
@@ -71,8 +78,7 @@ def ready_steps(images: Any, chosen: dict[str, Any]) -> Callable[[], int]:
         method.optimisation, epochs=2, clip=None, **{name: chosen.get(name) for name in names}
     )
     plan = Plan(optimisation, 2, STEPS, 1, BATCH)
-    method.prepare(samples=len(images), steps=plan.steps, epochs=2, metadata={})
-    method = method.to(hardware.device, memory_format=torch.channels_last).train()
+    method = prepare_method(method, images, plan, hardware, compiled=False).to(hardware.device).train()
     batch = ready_batch(images, method, chosen, hardware.device)
     optimiser = build_optimiser(method.param_groups(), optimisation)
 

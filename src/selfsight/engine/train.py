@@ -31,6 +31,7 @@ from selfsight.engine.recorder import Recorder
 from selfsight.engine.signals import StopRequest
 from selfsight.engine.supervisor import Supervisor
 from selfsight.methods.base import Method, Optimisation
+from selfsight.nets import attend_by_products, has_few_tokens
 from selfsight.views import Augmentation, ViewSet, original, two_views
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,8 @@ def prepare_method(method: Method, source: Source, plan: Plan, hardware: Hardwar
         method = convert_sync_batchnorm(method, hardware.device)
     if method.encoder.spec.dims == 2:
         method = method.to(memory_format=torch.channels_last)
+    if (hardware.accelerator, hardware.precision) == ("cpu", "bf16") and has_few_tokens(method.encoder):
+        attend_by_products(method)
     if compiled:
         method.encoder.compile()
     return method

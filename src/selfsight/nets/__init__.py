@@ -1,5 +1,6 @@
 """Encoders, heads, decoders and teachers."""
 
+from selfsight.nets.attention import attend_by_products, has_few_tokens
 from selfsight.nets.decoder import PatchDecoder, sin_cos_positions
 from selfsight.nets.ema import EMA, cosine_momentum
 from selfsight.nets.encoder import ALIASES, Encoder, EncoderSpec, as_encoder, build_encoder, encoder_names, is_encoder
@@ -24,9 +25,11 @@ __all__ = [
     "Prototypes",
     "WeightReport",
     "as_encoder",
+    "attend_by_products",
     "build_encoder",
     "cosine_momentum",
     "encoder_names",
+    "has_few_tokens",
     "is_encoder",
     "load_encoder",
     "load_weights",
