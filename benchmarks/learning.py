@@ -99,7 +99,8 @@ def measure(
     if not run.finished:
         raise SystemExit(f"{path} was stopped: the same command goes on with it")
     # what is not trained scores the same beside every method
-    same = [result for result in former if (result["encoder"], result["seed"]) == (chosen["encoder"], seed)]
+    net = {"encoder": chosen["encoder"], "encoder_options": chosen.get("encoder_options", {}), "seed": seed}
+    same = [result for result in former if net.items() <= {"encoder_options": {}, **result}.items()]
     scores: Result = {name: dict(same[0].get(name, {})) if same else {} for name in protocols.split(",")}
     baselines = not all(scores.values())
     for record in selfsight.evaluate(run, images, protocols=protocols, baselines=baselines, seed=seed):
@@ -108,7 +109,7 @@ def measure(
         "method": method,
         "seed": seed,
         "epochs": epochs,
-        "encoder": chosen["encoder"],
+        **net,
         **scores,
         "seconds": round(run.summary["seconds"]),
         "hardware": run.summary["hardware"],
