@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from selfsight.nets import PatchDecoder, build_encoder, sin_cos_positions
+from selfsight.nets import PatchDecoder, build_encoder
 
 
 def test_it_answers_pixels_of_all_patches_from_the_visible_ones():
@@ -58,24 +57,3 @@ def test_it_starts_as_the_paper_does():
     assert decoder.mask_token.std().item() == pytest.approx(0.02, rel=0.15)
     assert len(decoder.blocks) == 1 and decoder.blocks[0].attn.num_heads == 16
     assert "positions" not in decoder.state_dict()
-
-
-def test_positions_are_sines_and_cosines_of_column_and_row():
-    positions = sin_cos_positions((3, 5), 16).numpy()
-    frequency = [1, 1e-1, 1e-2, 1e-3]
-    for cell in range(15):
-        row, column = divmod(cell, 5)
-        expected = np.concatenate(
-            [f(np.multiply(where, frequency)) for where in (column, row) for f in (np.sin, np.cos)]
-        )
-        np.testing.assert_allclose(positions[cell], expected, atol=1e-6)
-
-
-def test_positions_in_a_volume_tell_all_cells_apart():
-    positions = sin_cos_positions((2, 3, 4), 12)
-    assert positions.shape == (24, 12)
-    assert torch.cdist(positions, positions).add(torch.eye(24)).min() > 0.1
-    with pytest.raises(ValueError, match="multiple of 6"):
-        sin_cos_positions((2, 3, 4), 16)
-    with pytest.raises(ValueError, match="multiple of 4"):
-        sin_cos_positions((2, 3), 18)

@@ -1,10 +1,11 @@
 """Encoders, heads, decoders and teachers."""
 
 from selfsight.nets.attention import attend_by_products, has_few_tokens
-from selfsight.nets.decoder import PatchDecoder, sin_cos_positions
+from selfsight.nets.decoder import PatchDecoder
 from selfsight.nets.ema import EMA, cosine_momentum
 from selfsight.nets.encoder import ALIASES, Encoder, EncoderSpec, as_encoder, build_encoder, encoder_names, is_encoder
 from selfsight.nets.heads import DINOHead, Prototypes, mlp
+from selfsight.nets.positions import fix_positions, sin_cos_positions
 from selfsight.nets.storage import (
     WeightReport,
     load_encoder,
@@ -29,6 +30,7 @@ __all__ = [
     "build_encoder",
     "cosine_momentum",
     "encoder_names",
+    "fix_positions",
     "has_few_tokens",
     "is_encoder",
     "load_encoder",

@@ -9,6 +9,8 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from selfsight.nets.positions import sin_cos_positions
+
 
 class PatchDecoder(nn.Module):
     """Visible tokens and one learned mask token to pixels of every patch.
@@ -60,20 +62,6 @@ class PatchDecoder(nn.Module):
         batch, _, dim = visible.shape
         everywhere = self.mask_token.to(visible.dtype).expand(batch, len(self.positions), dim)
         return everywhere.scatter(1, keep.unsqueeze(-1).expand(-1, -1, dim), visible)
-
-
-def sin_cos_positions(grid: tuple[int, ...], dim: int) -> Tensor:
-    """Fixed positions `(N, dim)` of a grid's cells: per axis, last axis first, sines then cosines.
-
-    He et al. (CVPR 2022) in two axes; `dim` is a multiple of four in two, of six in three.
-    """
-    share = 2 * len(grid)
-    if dim % share:
-        raise ValueError(f"sin-cos positions of a grid with {len(grid)} axes want a multiple of {share}, got {dim}")
-    frequency = 10000.0 ** (-torch.arange(dim // share, dtype=torch.float64) * share / dim)
-    axes = torch.meshgrid(*(torch.arange(size, dtype=torch.float64) for size in grid), indexing="ij")
-    angles = [axis.reshape(-1, 1) * frequency for axis in reversed(axes)]
-    return torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], 1).float()
 
 
 def _xavier(module: nn.Module) -> None:

@@ -94,9 +94,11 @@ class Encoder(nn.Module):
 
     model: the timm model, or a user's module that answers `(B, D)`.
     takes_keep: whether it is a ViT, which can look at some patches only.
+    fresh: whether its weights are as timm draws them.
     """
 
     model: Any
+    fresh: bool = False
 
     def __init__(self, model: nn.Module, spec: EncoderSpec):
         super().__init__()
@@ -194,7 +196,9 @@ def build_encoder(
         log.info("loaded all weights of %s from %s%s", name, model.pretrained_cfg["architecture"], fresh)
     mean, std = _pretrained_statistics(model, channels) if pretrained else ((0.0,) * channels, (1.0,) * channels)
     width = int(model.head_hidden_size)
-    return Encoder(model, EncoderSpec(name, options, channels, image_size, stem, width, mean, std))
+    encoder = Encoder(model, EncoderSpec(name, options, channels, image_size, stem, width, mean, std))
+    encoder.fresh = not pretrained
+    return encoder
 
 
 @torch.no_grad()

@@ -159,6 +159,7 @@ def _read_into(encoder: Encoder, file: Path) -> WeightReport:
     same = [name for name in own if name in found and found[name].shape == own[name].shape]
     for name in same:
         own[name].copy_(found[name])
+    encoder.fresh = encoder.fresh and not same
     return WeightReport(
         loaded=same,
         missing=[name for name in own if name not in found],
