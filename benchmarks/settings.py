@@ -50,6 +50,7 @@ EXCEPTIONS: dict[str, Settings] = {
             "batch_norm": True,
             "momentum": 0.97,
             "teacher_temperature": (0.04, 0.04),
+            "freeze_epochs": 10,
             "local_blur": 0.0,
         },
         "view_options": {**CROPS, "global_scale": (0.4, 1.0), "local_scale": (0.05, 0.4)},
@@ -60,9 +61,11 @@ EXCEPTIONS: dict[str, Settings] = {
     "mv_mr": {"method_options": {"projector": (1024, 1024, 1024)}},
     "supcon": {"method_options": {"projector": (512, 128)}},
     "rotation": {},
-    # A decoder narrower than the encoder, as in the paper, which decays weights by .05.
+    # A decoder narrower than the encoder, as in the paper, which decays weights by .05. The class token is not
+    # trained; the mean of the others is what its decoder reads.
     "mae": {
         "encoder": "vit_small_image",
+        "encoder_options": {"global_pool": "avg", "fc_norm": False},
         "method_options": {"decoder_width": 128, "decoder_depth": 2, "decoder_heads": 4},
         "weight_decay": 0.05,
     },
