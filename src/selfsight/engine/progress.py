@@ -65,10 +65,11 @@ def describe(epoch: int, epochs: int, values: dict[str, float], old: dict[str, i
         ("projector_spread", "spread {:.2f}"),
         ("data_wait", "data wait {:.0%}"),
     )
+    old = old or {}
     parts = [f"epoch {epoch}/{epochs}"]
     for name, form in shown:
         if name in values:
-            parts.append(form.format(values[name]) + (f" (epoch {old[name]})" if name in (old or {}) else ""))
+            parts.append(form.format(values[name]) + (f" (epoch {old[name]})" if name in old else ""))
     return "  ".join(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import nn
 
@@ -22,6 +23,6 @@ def attend_by_products(module: nn.Module) -> None:
     That kernel's backward pass in bf16 is slow on CPUs: two to seven times slower up to 200
     tokens, until the square of their number decides.
     """
-    for part in module.modules():
-        if getattr(part, "fused_attn", False):
-            part.fused_attn = False
+    fused: list[Any] = [part for part in module.modules() if getattr(part, "fused_attn", False)]
+    for part in fused:
+        part.fused_attn = False
