@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -107,12 +108,14 @@ def describe(encoder: Encoder) -> dict[str, str]:
 
 @contextmanager
 def _quiet(*loggers: str) -> Iterator[None]:
-    """Hold back the exporter's notes on its own optimisations."""
+    """Hold back the exporter's notes on its own optimisations, and on a class that torch 2.11 itself deprecates."""
     levels = {logger: logger.level for logger in map(logging.getLogger, loggers)}
     try:
         for logger in levels:
             logger.setLevel(logging.ERROR)
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
+            yield
     finally:
         for logger, level in levels.items():
             logger.setLevel(level)
