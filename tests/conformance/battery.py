@@ -38,7 +38,6 @@ EASY: dict[str, Any] = {
     "scale": (0.6, 1.0),
     "global_scale": (0.6, 1.0),
     "local_scale": (0.2, 0.6),
-    "crops": (2, 2),
     "jitter": (0.2, 0.2, 0.2, 0.05),
     "grayscale": 0.0,
 }
@@ -61,7 +60,15 @@ def small_method(name: str, seed: int = 0, encoder: str | None = None, **options
     """The method with small heads and weights drawn from `seed`."""
     torch.manual_seed(seed)
     default = "vit" if name in TRANSFORMERS else "resnet"
-    return find_method(name)(small_encoder(encoder or default), **{**SMALL[name], **options})
+    method = find_method(name)(small_encoder(encoder or default), **{**SMALL[name], **options})
+    prepare(method)
+    return method
+
+
+def prepare(method: Method, steps: int = 40, images: int = 2 * IMAGES) -> None:
+    """Tell a method about the data and the schedule, as the engine does."""
+    label = textures(images)[1]
+    method.prepare(samples=images, steps=steps, epochs=4, batch=IMAGES, metadata={"label": label})
 
 
 def textures(images: int = IMAGES, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -80,11 +87,13 @@ def textures(images: int = IMAGES, seed: int = 0) -> tuple[Tensor, Tensor]:
     return (pixels.clamp(0, 1) * 255).to(torch.uint8), label
 
 
-def small_batches(method: Method, count: int = 2, images: int = IMAGES) -> list[Batch]:
+def small_batches(method: Method, count: int = 2, images: int = IMAGES, *, watched: bool = False) -> list[Batch]:
     """Batches of the method's own views, with large crops, the same whenever asked for."""
     pixels, label = textures(count * images)
     easy = replace(method.augmentation, **EASY)
-    views = method.views(SIZE, easy).normalised((0.5,) * 3, (0.25,) * 3)
+    if method.augmentation.crops[1]:
+        easy = replace(easy, crops=(2, 2))
+    views = (method.watched if watched else method.views)(SIZE, easy).normalised((0.5,) * 3, (0.25,) * 3)
     generator = torch.Generator().manual_seed(0)
     return [
         views([full_canvas(pixels[part], part, {"label": label[part]})], generator)
@@ -105,7 +114,7 @@ def rows(batch: Batch, part: slice) -> Batch:
 def train(method: Method, batches: list[Batch], steps: int, lr: float = 3e-3) -> list[float]:
     """The loss of each of `steps` steps that call the hooks as the engine does."""
     optimiser = torch.optim.AdamW(method.param_groups(), lr=lr)
-    method.train().prepare(samples=len(batches) * IMAGES, steps=steps, epochs=4, metadata={})
+    prepare(method.train(), steps, len(batches) * IMAGES)
     history = []
     for step in range(steps):
         method.step = step
@@ -134,9 +143,10 @@ def check_learns(method: Method, steps: int = 40) -> list[float]:
     """Assert that training closes a fifth of the way to perfect progress (accuracy 1, error 0)
     without a collapse; the loss says nothing. Answers the losses."""
     batches = small_batches(method)
-    before, _ = health(method, batches)
+    seen = small_batches(method, watched=True)
+    before, _ = health(method, seen)
     history = train(method, batches, steps)
-    after, spread = health(method, batches)
+    after, spread = health(method, seen)
     best = 0.0 if before < 0 else 1.0
     assert spread > 0.1, f"the embeddings collapsed: spread {spread:.3f}"
     assert after - before > (best - before) / 5, f"progress went from {before:.3f} to {after:.3f} only"

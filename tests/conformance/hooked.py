@@ -52,9 +52,9 @@ class Hooked(Method):
         told = self.head(self.encoder(batch.views[0])).argmax(1)
         return (told == self.cluster[batch.index]).float().mean()
 
-    def prepare(self, *, samples: int, steps: int, epochs: int, metadata: dict[str, Tensor]) -> None:
+    def prepare(self, *, samples: int, steps: int, epochs: int, batch: int, metadata: dict[str, Tensor]) -> None:
         """A bank as long as the data; on resuming, the one that was loaded is kept."""
-        super().prepare(samples=samples, steps=steps, epochs=epochs, metadata=metadata)
+        super().prepare(samples=samples, steps=steps, epochs=epochs, batch=batch, metadata=metadata)
         if len(self.bank) != samples:
             self.bank = self.bank.new_zeros(samples, self.bank.shape[1])
             self.cluster = self.cluster.new_zeros(samples)

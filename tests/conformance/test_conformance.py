@@ -16,6 +16,7 @@ from conformance.battery import (
     SMALL,
     TRANSFORMERS,
     check_learns,
+    prepare,
     rows,
     small_batches,
     small_encoder,
@@ -134,7 +135,7 @@ def test_state_makes_the_round_trip(name):
     file.seek(0)
     other = small_method(name, seed=1)
     other.load_state_dict(torch.load(file, weights_only=True))
-    other.train().prepare(samples=2 * IMAGES, steps=3, epochs=4, metadata={})
+    prepare(other.train(), steps=3)
     other.step = method.step
     assert losses_of(other, batches) == losses_of(method, batches)
     assert all(torch.equal(value, other.state_dict()[key]) for key, value in tensors(method).items())
@@ -252,7 +253,7 @@ def test_every_hook_serves_a_method_that_clusters():
     pixels = torch.randint(0, 256, (IMAGES, 3, SIZE, SIZE), dtype=torch.uint8)
     views = method.views(SIZE, method.augmentation).normalised((0.5,) * 3, (0.25,) * 3)
     batch = views([full_canvas(pixels)], torch.Generator().manual_seed(0))
-    method.prepare(samples=IMAGES, steps=20, epochs=1, metadata={})
+    method.prepare(samples=IMAGES, steps=20, epochs=1, batch=IMAGES, metadata={})
     with torch.no_grad():
         method.before_epoch(lambda function: function(pixels / 255.0))
     assert method.bank.shape == (IMAGES, method.encoder.width)

@@ -12,7 +12,7 @@ from lightly.loss import NTXentLoss
 from pytorch_metric_learning.losses import SupConLoss
 
 from selfsight import losses
-from selfsight.losses import contrastive
+from selfsight.losses import blocks
 
 
 def views(count=2, batch=6, width=5):
@@ -101,12 +101,12 @@ def test_blocks_change_nothing(monkeypatch, largest):
         return losses.nt_xent(za, zb) + losses.supcon([za, zb], labels) + losses.info_nce(za, zb, queue)
 
     whole = all_three()
-    monkeypatch.setattr(contrastive, "LARGEST_MATRIX", largest)
+    monkeypatch.setitem(blocks.LARGEST_BLOCK, "cpu", largest)
     agree(all_three(), whole, (za, zb))
 
 
 def test_blocks_hold_no_more_than_promised(monkeypatch):
-    monkeypatch.setattr(contrastive, "LARGEST_MATRIX", 64)
+    monkeypatch.setitem(blocks.LARGEST_BLOCK, "cpu", 64)
     za, zb = (torch.randn(32, 4, requires_grad=True) for _ in range(2))
     held = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: held.append(x.numel()) or x, lambda x: x):

@@ -68,6 +68,6 @@ def test_unit_is_exact_under_autocast():
 
 def test_epochs_come_in_fractions():
     method = Method(nn.Identity())
-    method.prepare(samples=10, steps=20, epochs=4, metadata={})
+    method.prepare(samples=10, steps=20, epochs=4, batch=5, metadata={})
     method.step = 7
     assert method.epoch == 1.4

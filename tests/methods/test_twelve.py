@@ -47,7 +47,7 @@ def test_moco_keys_stay_out_of_synchronised_batch_norm():
 @pytest.mark.parametrize("name", ["byol", "dino", "moco_v2"])
 def test_teachers_start_as_the_student_and_move_after_the_step_alone(name):
     method = small_method(name, momentum=0.75)
-    method.prepare(samples=IMAGES, steps=4, epochs=1, metadata={})
+    method.prepare(samples=IMAGES, steps=4, epochs=1, batch=IMAGES, metadata={})
     student = [
         p for part in ("encoder", "projector", "head") for p in getattr(method, part, torch.nn.Module()).parameters()
     ]
@@ -80,7 +80,7 @@ def test_swav_prototypes_keep_still_for_an_epoch_and_length_one_for_ever():
 def test_swav_assigns_with_its_queue_once_that_is_full():
     method = small_method("swav", queue=2 * IMAGES, queue_start=1)
     batches = small_batches(method)
-    method.prepare(samples=2 * IMAGES, steps=20, epochs=10, metadata={})
+    method.prepare(samples=2 * IMAGES, steps=20, epochs=10, batch=IMAGES, metadata={})
     scored = []
     method.prototypes.register_forward_pre_hook(lambda _, inputs: scored.append(len(inputs[0])))
     for method.step in range(6):
@@ -92,7 +92,7 @@ def test_swav_assigns_with_its_queue_once_that_is_full():
 
 def test_dino_follows_its_schedules():
     method = small_method("dino", teacher_temperature=(0.04, 0.07), warmup_epochs=2, freeze_epochs=1)
-    method.prepare(samples=IMAGES, steps=40, epochs=4, metadata={})
+    method.prepare(samples=IMAGES, steps=40, epochs=4, batch=IMAGES, metadata={})
     temperatures = []
     for method.step in (0, 10, 20, 30):
         temperatures.append(method.sharpness)

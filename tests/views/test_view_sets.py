@@ -50,8 +50,8 @@ def test_sizes_and_order_of_crops(canvas):
     views = multi_crop(32, replace(Augmentation(), crops=(2, 4)))
     assert views.sizes == [32, 32, 12, 12, 12, 12]
     assert [tuple(view.shape) for view in draw(views, [canvas]).views] == [(11, 3, s, s) for s in views.sizes]
-    assert multi_crop(224).sizes == [224] * 2 + [96] * 6
-    assert multi_crop(64, Augmentation(local_size=20)).sizes[-1] == 20
+    assert multi_crop(224, Augmentation(crops=(2, 6))).sizes == [224] * 2 + [96] * 6
+    assert multi_crop(64, Augmentation(crops=(2, 1), local_size=20)).sizes[-1] == 20
     scales = [view.geometry.crop.scale for view in views.views]
     assert scales == [(0.14, 1.0)] * 2 + [(0.05, 0.14)] * 4
 

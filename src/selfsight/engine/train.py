@@ -89,7 +89,13 @@ def make_plan(optimisation: Optimisation, epochs: int, lane: Lane, accumulate: i
 
 def prepare_method(method: Method, source: Source, plan: Plan, hardware: Hardware, *, compiled: bool) -> Method:
     """The method told how long it trains, laid out for the hardware."""
-    method.prepare(samples=len(source), steps=plan.steps, epochs=plan.epochs, metadata=numeric_metadata(source))
+    method.prepare(
+        samples=len(source),
+        steps=plan.steps,
+        epochs=plan.epochs,
+        batch=plan.images_a_step // plan.accumulate,
+        metadata=numeric_metadata(source),
+    )
     if hardware.world > 1:
         method = convert_sync_batchnorm(method, hardware.device)
     if method.encoder.spec.dims == 2:
@@ -137,7 +143,7 @@ def make_monitor(
         Buffers(buffer(images.held_out, sizes.queries), buffer(readable, sizes.bank) if labelled else None),
         pair=two_views(size, augmentation).normalised(spec.mean, spec.std),
         plain=original(size).normalised(spec.mean, spec.std),
-        own=training.view_set,
+        own=training.method.watched(size, augmentation).normalised(spec.mean, spec.std),
         autocast=hardware.autocast,
         health_images=sizes.health,
         seed=seed,

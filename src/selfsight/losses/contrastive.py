@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from selfsight.distributed import gather, rank
+from selfsight.losses.blocks import sum_over_rows
 from selfsight.precision import full_precision
-
-LARGEST_MATRIX = 2**25
-"""Similarities held at once; above it they are computed in blocks of rows, and again in backward."""
 
 
 @full_precision
@@ -26,14 +23,14 @@ def nt_xent(za: Tensor, zb: Tensor, temperature: float = 0.5) -> Tensor:
     Chen, Kornblith, Norouzi, Hinton: SimCLR (ICML 2020), eq. 1.
     """
     views = F.normalize(torch.stack([za, zb]), dim=-1)
-    anchors, keys, itself = _anchors_and_keys(views)
+    anchors, keys, itself = anchors_and_keys(views)
     positives = (anchors * views.flip(0).flatten(0, 1)).sum(-1) / temperature
 
-    def log_partition(anchors: Tensor, itself: Tensor) -> Tensor:
-        similarity = anchors @ keys.T / temperature
-        return similarity.scatter(1, itself[:, None], -torch.inf).logsumexp(1)
+    def loss(anchors: Tensor, positives: Tensor, itself: Tensor, keys: Tensor) -> Tensor:
+        similarity = anchors / temperature @ keys.T
+        return (similarity.scatter_(1, itself[:, None], -torch.inf).logsumexp(1) - positives).sum()
 
-    return (_in_blocks(log_partition, len(keys), anchors, itself) - positives).mean()
+    return sum_over_rows(loss, [anchors, positives, itself], [keys]) / len(anchors)
 
 
 @full_precision
@@ -46,12 +43,12 @@ def info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float = 0.2) -> T
     He, Fan, Wu, Xie, Girshick: MoCo (CVPR 2020), eq. 1.
     """
     q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1).detach()
-    positive = (q * k).sum(-1, keepdim=True)
+    positives = (q * k).sum(-1, keepdim=True) / temperature
 
-    def log_partition(q: Tensor, positive: Tensor) -> Tensor:
-        return (torch.cat([positive, q @ queue.T], 1) / temperature).logsumexp(1)
+    def loss(q: Tensor, positives: Tensor, queue: Tensor) -> Tensor:
+        return (torch.cat([positives, q / temperature @ queue.T], 1).logsumexp(1) - positives[:, 0]).sum()
 
-    return (_in_blocks(log_partition, len(queue), q, positive) - positive[:, 0] / temperature).mean()
+    return sum_over_rows(loss, [q, positives], [queue]) / len(q)
 
 
 @full_precision
@@ -71,23 +68,20 @@ def supcon(
     Khosla et al.: Supervised contrastive learning (NeurIPS 2020), eq. 2 (L_out).
     """
     views = F.normalize(z if isinstance(z, Tensor) else torch.stack(list(z)), dim=-1)
-    anchors, keys, itself = _anchors_and_keys(views)
-    labels = gather(labels)
-    alone = -1 - torch.arange(len(labels), device=labels.device)
-    key_labels = torch.where(labels < 0, alone, labels).repeat(len(views))
+    anchors, keys, itself = anchors_and_keys(views)
+    classes = own_classes(gather(labels)).repeat(len(views))
 
-    def mean_log_likelihood(anchors: Tensor, itself: Tensor) -> Tensor:
-        similarity = anchors @ keys.T / temperature
-        others = similarity.scatter(1, itself[:, None], -torch.inf)
-        positive = (key_labels[itself][:, None] == key_labels).scatter(1, itself[:, None], False)
-        log_likelihood = similarity - others.logsumexp(1, keepdim=True)
-        return (log_likelihood * positive).sum(1) / positive.sum(1).clamp(min=1)
+    def loss(anchors: Tensor, itself: Tensor, keys: Tensor, classes: Tensor) -> Tensor:
+        similarity = anchors / temperature @ keys.T
+        partition = similarity.scatter(1, itself[:, None], -torch.inf).logsumexp(1, keepdim=True)
+        positive = (classes[itself][:, None] == classes).scatter_(1, itself[:, None], False)
+        return (((partition - similarity) * positive).sum(1) / positive.sum(1).clamp_(min=1)).sum()
 
-    loss = -_in_blocks(mean_log_likelihood, len(keys), anchors, itself).mean()
-    return loss if base_temperature is None else loss * (temperature / base_temperature)
+    mean = sum_over_rows(loss, [anchors, itself], [keys, classes]) / len(anchors)
+    return mean if base_temperature is None else mean * (temperature / base_temperature)
 
 
-def _anchors_and_keys(views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def anchors_and_keys(views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """This rank's views `(V, B, D)` as anchors `(V * B, D)`, those of all ranks as keys
     `(V * W * B, D)`, both view after view, and the position of each anchor among the keys."""
     count, batch = views.shape[:2]
@@ -97,11 +91,7 @@ def _anchors_and_keys(views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return views.flatten(0, 1), keys.flatten(0, 1), (view[:, None] + image).flatten()
 
 
-def _in_blocks(function: Callable[..., Tensor], columns: int, *rows: Tensor) -> Tensor:
-    """`function(*rows)`, where `function` answers row by row and builds a matrix with that many
-    columns on the way: never more than `LARGEST_MATRIX` of it at once, in backward neither."""
-    height = max(1, LARGEST_MATRIX // columns)
-    if len(rows[0]) <= height:
-        return function(*rows)
-    blocks = zip(*(tensor.split(height) for tensor in rows), strict=True)
-    return torch.cat([checkpoint(function, *block, use_reentrant=False, preserve_rng_state=False) for block in blocks])
+def own_classes(labels: Tensor) -> Tensor:
+    """Labels `(N,)` of all ranks in which every missing one, -1, is a class of its own."""
+    alone = -1 - torch.arange(len(labels), device=labels.device)
+    return torch.where(labels < 0, alone, labels)

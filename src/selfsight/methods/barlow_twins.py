@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation, split_by_decay
+from selfsight.methods.base import Method, Optimisation, mean, pairs, split_by_decay
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -44,10 +44,10 @@ class BarlowTwins(Method):
         self.off_diagonal = off_diagonal
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss of two views."""
-        self.check(batch, views=2)
-        za, zb = map(self.embed, batch.views)
-        return {"loss": losses.barlow_twins(za, zb, self.off_diagonal)}
+        """Loss of two views, or the mean over the pairs of more."""
+        self.check(batch, views=2, or_more=True)
+        z = list(map(self.embed, batch.views))
+        return {"loss": mean([losses.barlow_twins(za, zb, self.off_diagonal) for za, zb in pairs(z)])}
 
     def embed(self, view: Tensor) -> Tensor:
         """Projections `z`."""

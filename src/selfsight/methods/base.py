@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,9 @@ from torch.nn import functional
 from selfsight import diagnostics
 from selfsight.nets import EMA, Encoder
 from selfsight.precision import full_precision
-from selfsight.views import Augmentation, Batch, ViewSet, two_views
+from selfsight.views import Augmentation, Batch, ViewSet, multi_crop, two_views
+
+P, T = TypeVar("P"), TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,12 @@ class Method(nn.Module):
         return partial(cls, **options)
 
     def views(self, size: int, augmentation: Augmentation) -> ViewSet:
-        """The views that `forward` wants, at `size` pixels a side."""
-        return two_views(size, augmentation)
+        """The views that `forward` wants, at `size` pixels a side: two, or the crops that are asked for."""
+        return two_views(size, augmentation) if augmentation.crops == (2, 0) else multi_crop(size, augmentation)
+
+    def watched(self, size: int, augmentation: Augmentation) -> ViewSet:
+        """The views that `progress` wants: those of training, unless they are too few to compare."""
+        return self.views(size, augmentation)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The `"loss"` to minimise, a scalar, and further scalars to log."""
@@ -80,6 +86,11 @@ class Method(nn.Module):
     def embed(self, view: Tensor) -> Tensor:
         """`(B, D)` output of the head that the loss compares, for one view of each image."""
         raise NotImplementedError
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of metadata that the loss reads as numbers, beside the label that `needs_label` asks for."""
+        return ()
 
     @property
     def exported(self) -> Encoder:
@@ -93,7 +104,8 @@ class Method(nn.Module):
 
     def progress(self, batch: Batch) -> Tensor:
         """A scalar that rises as the task is learned: here, how often the second view of an
-        image is the nearest, by cosine, to its first. Asked for without gradients."""
+        image is the nearest, by cosine, to its first. Asked for without gradients, of held-out
+        images, too, whose index is not that of a training image."""
         first, second = (self.embed(view) for view in batch.views[:2])
         return diagnostics.view_matching_accuracy(first, second)
 
@@ -105,9 +117,10 @@ class Method(nn.Module):
 
     # Hooks, called by the engine; the default does nothing.
 
-    def prepare(self, *, samples: int, steps: int, epochs: int, metadata: dict[str, Tensor]) -> None:
-        """Once, before training: `samples` images in the source, `steps` optimiser steps in
-        `epochs` epochs, and the numeric metadata of all samples in index order."""
+    def prepare(self, *, samples: int, steps: int, epochs: int, batch: int, metadata: dict[str, Tensor]) -> None:
+        """Before anything else: `samples` images in the source, `steps` optimiser steps in `epochs`
+        epochs, `batch` images at once over all ranks, and the numeric metadata of all samples in index
+        order. Banks take their size here, and what cannot work is refused."""
         self.steps, self.epochs = steps, epochs
 
     def before_epoch(self, encode: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
@@ -149,6 +162,21 @@ def together(function: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> l
         run = list(same_size)
         outputs += function(torch.cat(run)).chunk(len(run))
     return outputs
+
+
+def cross(predictions: Sequence[P], targets: Sequence[T]) -> list[tuple[P, T]]:
+    """Each view's prediction with the target of every other view; the targets are those of the first views."""
+    return [(p, t) for first, t in enumerate(targets) for view, p in enumerate(predictions) if view != first]
+
+
+def pairs(views: Sequence[T], large: int = 2) -> list[tuple[T, T]]:
+    """Each of the first `large` views with every later one, for losses that take two views alike."""
+    return [(one, other) for first, one in enumerate(views[:large]) for other in views[first + 1 :]]
+
+
+def mean(losses: Sequence[Tensor]) -> Tensor:
+    """The mean of some scalars."""
+    return torch.stack(list(losses)).mean()
 
 
 @full_precision

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation, Teacher
+from selfsight.methods.base import Method, Optimisation, Teacher, cross, mean
 from selfsight.nets import Encoder, cosine_momentum, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -50,11 +50,11 @@ class BYOL(Method):
         self.momentum = momentum
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss of two views, each through the networks by itself."""
-        self.check(batch, views=2)
-        qa, qb = (self.predictor(self.embed(view)) for view in batch.views)
-        za, zb = map(self.teacher, batch.views)
-        return {"loss": losses.byol(qa, zb) + losses.byol(qb, za)}
+        """Loss of two views, each through the networks by itself; smaller crops predict them, too."""
+        self.check(batch, views=2, or_more=True)
+        q = [self.predictor(self.embed(view)) for view in batch.views]
+        z = list(map(self.teacher, batch.views[:2]))
+        return {"loss": 2 * mean([losses.byol(prediction, target) for prediction, target in cross(q, z)])}
 
     def embed(self, view: Tensor) -> Tensor:
         """Projections `z` of the student."""

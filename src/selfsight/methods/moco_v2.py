@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from selfsight import losses
 from selfsight.methods._queue import Queue
-from selfsight.methods.base import Method, Optimisation, Teacher, all_decayed, unit
+from selfsight.methods.base import Method, Optimisation, Teacher, all_decayed, mean, unit
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -56,11 +56,12 @@ class MoCoV2(Method):
         self.fresh_keys: Tensor | None = None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss of two views: the first asks, the second is the key."""
-        self.check(batch, views=2)
-        query, key = self.embed(batch.views[0]), self.key(batch.views[1])
-        self.fresh_keys = key
-        return {"loss": losses.info_nce(query, key, self.queue.rows, self.temperature)}
+        """Loss of two views: the first asks, the second is the key. Smaller crops ask, too."""
+        self.check(batch, views=2, or_more=True)
+        first, second, *small = batch.views
+        self.fresh_keys = key = self.key(second)
+        queries = [self.embed(view) for view in (first, *small)]
+        return {"loss": mean([losses.info_nce(q, key, self.queue.rows, self.temperature) for q in queries])}
 
     def embed(self, view: Tensor) -> Tensor:
         """Queries `q` of the student."""

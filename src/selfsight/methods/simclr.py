@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation, together
+from selfsight.methods.base import Method, Optimisation, mean, pairs, together
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -34,10 +34,10 @@ class SimCLR(Method):
         self.temperature = temperature
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss of two views."""
-        self.check(batch, views=2)
-        za, zb = together(self.embed, batch.views)
-        return {"loss": losses.nt_xent(za, zb, self.temperature)}
+        """Loss of two views, or the mean over the pairs of more."""
+        self.check(batch, views=2, or_more=True)
+        z = together(self.embed, batch.views)
+        return {"loss": mean([losses.nt_xent(za, zb, self.temperature) for za, zb in pairs(z)])}
 
     def embed(self, view: Tensor) -> Tensor:
         """Projections `z`."""

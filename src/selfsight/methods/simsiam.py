@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation, all_decayed
+from selfsight.methods.base import Method, Optimisation, all_decayed, cross, mean
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -40,11 +40,11 @@ class SimSiam(Method):
         self.predictor = mlp(projector[-1], *predictor)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss of two views, each through the networks by itself."""
-        self.check(batch, views=2)
-        za, zb = map(self.embed, batch.views)
-        pa, pb = self.predictor(za), self.predictor(zb)
-        return {"loss": (losses.negative_cosine(pa, zb.detach()) + losses.negative_cosine(pb, za.detach())) / 2}
+        """Loss of two views, each through the networks by itself; smaller crops predict them, too."""
+        self.check(batch, views=2, or_more=True)
+        z = list(map(self.embed, batch.views))
+        p = map(self.predictor, z)
+        return {"loss": mean([losses.negative_cosine(p, z.detach()) for p, z in cross(list(p), z[:2])])}
 
     def embed(self, view: Tensor) -> Tensor:
         """Projections `z`."""

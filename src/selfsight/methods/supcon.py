@@ -36,14 +36,14 @@ class SupCon(Method):
         self.temperature = temperature
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss of two views and the label of each image."""
-        self.check(batch, views=2)
+        """Loss of two views, or more, and the label of each image."""
+        self.check(batch, views=2, or_more=True)
         z = together(self.embed, batch.views)
         return {"loss": losses.supcon(z, batch.metadata["label"], self.temperature)}
 
     def progress(self, batch: Batch) -> Tensor:
         """How often the nearest second view, by cosine, to an image's first is of its class."""
-        first, second = map(unit, together(self.embed, batch.views))
+        first, second = map(unit, together(self.embed, batch.views[:2]))
         label = batch.metadata["label"]
         own_class = torch.where(label < 0, -1 - batch.index, label)
         nearest = (first @ second.T).argmax(1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation, weighted_sum
+from selfsight.methods.base import Method, Optimisation, mean, pairs, weighted_sum
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -48,10 +48,11 @@ class VICReg(Method):
         self.weights = {"invariance": invariance, "variance": variance, "covariance": covariance}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss of two views, and its three terms."""
-        self.check(batch, views=2)
-        za, zb = map(self.embed, batch.views)
-        return weighted_sum(losses.vicreg(za, zb), self.weights)
+        """Loss of two views, and its three terms, or their means over the pairs of more."""
+        self.check(batch, views=2, or_more=True)
+        z = list(map(self.embed, batch.views))
+        terms = [losses.vicreg(za, zb) for za, zb in pairs(z)]
+        return weighted_sum({name: mean([pair[name] for pair in terms]) for name in self.weights}, self.weights)
 
     def embed(self, view: Tensor) -> Tensor:
         """Embeddings `z`."""

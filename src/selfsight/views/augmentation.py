@@ -27,9 +27,9 @@ class Augmentation:
     grayscale, blur, solarize, noise, cutout: probabilities.
     blur_sigma: in pixels of the view. solarize_threshold, noise_sigma: on pixels in [0, 1].
     cutout_scale: area of the hole as a fraction of the view.
-    crops: numbers of global and local crops, for `multi_crop`.
+    crops: numbers of global and local crops; (2, 0) is two views.
     local_size: pixels a side of local crops; None is 96/224 of the view, a multiple of 4.
-    global_scale, local_scale: `scale` of global and local crops.
+    global_scale, local_scale: `scale` of global and local crops, where there are local ones.
     """
 
     scale: Range = (0.08, 1.0)
@@ -48,7 +48,7 @@ class Augmentation:
     noise_sigma: Range = (0.0, 0.1)
     cutout: Probability = 0.0
     cutout_scale: Range = (0.02, 0.33)
-    crops: tuple[int, int] = (2, 6)
+    crops: tuple[int, int] = (2, 0)
     local_size: int | None = None
     global_scale: Range = (0.14, 1.0)
     local_scale: Range = (0.05, 0.14)
