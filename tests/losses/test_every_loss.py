@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight import losses
+from selfsight.losses import blocks
 
 N, D = 8, 6
 
@@ -122,18 +123,33 @@ def test_targets_receive_no_gradient(name):
         assert all(gradient is None for gradient in gradients[case.learned :])
 
 
-def on_shard(name):
+@pytest.mark.parametrize("pairs_at_once", [1, 30])
+@pytest.mark.parametrize("name", NAMES)
+def test_blocks_change_nothing(monkeypatch, name, pairs_at_once):
+    case = make_cases()[name]
+    value, gradients = value_and_gradients(case, case.rows)
+    monkeypatch.setitem(blocks.LARGEST_BLOCK, "cpu", pairs_at_once)
+    in_blocks, its_gradients = value_and_gradients(case, case.rows)
+    torch.testing.assert_close(in_blocks, value)
+    for ours, whole in zip(its_gradients[: case.learned], gradients, strict=False):
+        torch.testing.assert_close(ours, whole)
+
+
+def on_shard(name, pairs_at_once):
     case = make_cases()[name]
     half = N // 2
     mine = [row[dist.get_rank() * half : (dist.get_rank() + 1) * half] for row in case.rows]
-    return value_and_gradients(case, mine)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(blocks.LARGEST_BLOCK, "cpu", pairs_at_once)
+        return value_and_gradients(case, mine)
 
 
+@pytest.mark.parametrize("pairs_at_once", [30, 2**21])
 @pytest.mark.parametrize("name", NAMES)
-def test_two_ranks_give_the_global_loss_and_its_gradients(gloo_pool, name):
+def test_two_ranks_give_the_global_loss_and_its_gradients(gloo_pool, name, pairs_at_once):
     case = make_cases()[name]
     value, gradients = value_and_gradients(case, case.rows)
-    (first, first_gradients), (second, second_gradients) = gloo_pool.run(on_shard, name)
+    (first, first_gradients), (second, second_gradients) = gloo_pool.run(on_shard, name, pairs_at_once)
     torch.testing.assert_close((first + second) / 2, value)
     for number, gradient in enumerate(gradients[: case.learned]):
         sharded = torch.cat([first_gradients[number], second_gradients[number]]) / 2

@@ -23,24 +23,24 @@ def sum_over_rows(
     still in the cache, so that nothing is computed twice; second derivatives there are none.
     """
     columns = len(shared[0]) if columns is None else columns
-    height = block_height(rows[0], columns)
+    height = block_height(rows[0].device, columns)
     if len(rows[0]) <= height:
         return function(*rows, *shared)
     return _SumOverRows.apply(function, height, len(rows), *rows, *shared)
 
 
-def stack_rows(function: Callable[..., Tensor], *rows: Tensor, columns: int) -> Tensor:
-    """`function(*rows)`, which answers row by row, in blocks that are computed again in backward."""
-    height = block_height(rows[0], columns)
-    if len(rows[0]) <= height:
-        return function(*rows)
-    blocks = zip(*(tensor.split(height) for tensor in rows), strict=True)
-    return torch.cat([checkpoint(function, *block, use_reentrant=False, preserve_rng_state=False) for block in blocks])
+def stack_rows(function: Callable[[slice], Tensor], rows: int, *, columns: int, device: torch.device) -> Tensor:
+    """`function(slice(0, rows))`, which answers row by row, from blocks that are computed again in backward."""
+    height = block_height(device, columns)
+    if rows <= height:
+        return function(slice(0, rows))
+    parts = [slice(start, start + height) for start in range(0, rows, height)]
+    return torch.cat([checkpoint(function, part, use_reentrant=False, preserve_rng_state=False) for part in parts])
 
 
-def block_height(rows: Tensor, columns: int) -> int:
+def block_height(device: torch.device, columns: int) -> int:
     """How many rows make a block."""
-    return max(1, LARGEST_BLOCK.get(rows.device.type, LARGEST_BLOCK["cuda"]) // columns)
+    return max(1, LARGEST_BLOCK.get(device.type, LARGEST_BLOCK["cuda"]) // columns)
 
 
 class _SumOverRows(torch.autograd.Function):

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from selfsight.distributed import gather
+from selfsight.distributed import gather, world_size
+from selfsight.losses.blocks import block_height, stack_rows
 from selfsight.precision import full_precision
 
 SMALLEST_SQUARE = 1e-4
@@ -35,39 +36,64 @@ def distance_correlation(
         raise ValueError(f"estimator is {estimator!r}: use 'biased' or 'unbiased'")
     if len(x) != len(y):
         raise ValueError(f"x and y describe the same samples, got {len(x)} and {len(y)} rows")
-    centre = _double_centre if estimator == "biased" else _u_centre
-    a, b = (centre(_distances(gather(features.flatten(1)), floor)) for features in (x, y))
+    if estimator == "unbiased" and world_size() * len(x) < 4:
+        raise ValueError(f"the unbiased estimator needs at least 4 samples, got {len(x)}: raise batch_size")
+    sides = [_Side(gather(features.flatten(1)), floor, estimator == "unbiased") for features in (x, y)]
+
+    def products(rows: slice) -> Tensor:
+        a, b = (side.centred(rows) for side in sides)
+        return torch.stack([(a * b).sum(1), a.square().sum(1), b.square().sum(1)], dim=1)
+
+    count = len(sides[0].x)
+    ab, aa, bb = stack_rows(products, count, columns=count, device=x.device).sum(0) / count**2
     # A collapsed side has no variance at all: a share of the floor keeps the quotient and its slope finite.
-    scale_a, scale_b = (matrix.square().mean().clamp(min=1e-6 * floor).sqrt() for matrix in (a, b))
-    return _signed_root((a * b).mean() / (scale_a * scale_b))
+    scale_a, scale_b = (variance.clamp(min=1e-6 * floor).sqrt() for variance in (aa, bb))
+    return _signed_root(ab / (scale_a * scale_b))
 
 
-def _distances(x: Tensor, floor: float) -> Tensor:
-    """Euclidean distances `(N, N)` of the rows, with squares of at least `floor`, the diagonal too.
+class _Side:
+    """Centred distances of the rows of `x` `(N, D)`, a block of rows at a time.
 
-    From one matrix product of the centred rows: in float32 an entry's square is off by about
-    1e-6 of the largest squared norm, which matters only to pairs much closer than the rest.
+    The means are constants to autograd, and yet the gradients are exact: centring is an orthogonal
+    projection, so the derivative of a product with respect to one side's distances is the other
+    side's centred matrix, which is centred already.
     """
-    x = x - x.mean(0)
-    norms = x.square().sum(1)
-    squares = norms[:, None] + norms - 2 * x @ x.T
-    itself = torch.eye(len(x), dtype=torch.bool, device=x.device)
-    return squares.masked_fill(itself, 0).clamp(min=floor).sqrt()
 
+    def __init__(self, x: Tensor, floor: float, unbiased: bool):
+        self.x = x - x.mean(0)
+        self.norms = self.x.square().sum(1)
+        self.floor, self.unbiased = floor, unbiased
+        count = len(x)
+        self.whole = self.distances(slice(0, count)) if count <= block_height(x.device, count) else None
+        with torch.no_grad():
+            self.sums = stack_rows(lambda rows: self.rows(rows).sum(1), count, columns=count, device=x.device)
 
-def _double_centre(distances: Tensor) -> Tensor:
-    return distances - distances.mean(0) - distances.mean(1, keepdim=True) + distances.mean()
+    def rows(self, rows: slice) -> Tensor:
+        """Rows of the distances, kept where all of them make one block."""
+        return self.distances(rows) if self.whole is None else self.whole[rows]
 
+    def distances(self, rows: slice) -> Tensor:
+        """Euclidean distances `(R, N)` with squares of at least `floor`, those to itself too, or 0 if unbiased.
 
-def _u_centre(distances: Tensor) -> Tensor:
-    count = len(distances)
-    if count < 4:
-        raise ValueError(f"the unbiased estimator needs at least 4 samples, got {count}: raise batch_size")
-    itself = torch.eye(count, dtype=torch.bool, device=distances.device)
-    distances = distances.masked_fill(itself, 0)
-    rows = distances.sum(1) / (count - 2)
-    total = distances.sum() / ((count - 1) * (count - 2))
-    return (distances - rows[:, None] - rows + total).masked_fill(itself, 0)
+        From one matrix product of the centred rows: in float32 an entry's square is off by about
+        1e-6 of the largest squared norm, which matters only to pairs much closer than the rest.
+        """
+        squares = self.norms[rows, None] + self.norms - 2 * self.x[rows] @ self.x.T
+        distances = squares.masked_fill_(self.itself(rows), 0).clamp(min=self.floor).sqrt()
+        return distances.masked_fill(self.itself(rows), 0) if self.unbiased else distances
+
+    def centred(self, rows: slice) -> Tensor:
+        """Rows of the double-centred or U-centred distances."""
+        count, mine = len(self.x), self.sums[rows, None]
+        if not self.unbiased:
+            return self.rows(rows) - (mine + (self.sums - self.sums.mean())) / count
+        total = self.sums.sum() / ((count - 1) * (count - 2))
+        return (self.rows(rows) - (mine + self.sums) / (count - 2) + total).masked_fill(self.itself(rows), 0)
+
+    def itself(self, rows: slice) -> Tensor:
+        """Where a row meets itself."""
+        position = torch.arange(len(self.x), device=self.x.device)
+        return position[rows, None] == position
 
 
 def _signed_root(square: Tensor) -> Tensor:
