@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 import selfsight
 from selfsight.data import open_source
@@ -26,6 +27,17 @@ from settings import EXCEPTIONS, SHARED, settings
 
 IMAGES = 10_000
 WATCHED = 2_048
+PAGES = Path(__file__).resolve().parents[1] / "docs" / "pages"
+FAMILIES = (
+    "contrastive",
+    "clustering",
+    "self-distillation",
+    "information maximisation",
+    "masked",
+    "pretext",
+    "supervised and weakly supervised",
+    "regression",
+)
 MARGIN = 0.05
 Result = dict[str, Any]
 
@@ -132,10 +144,24 @@ def read(path: Path) -> list[Result]:
 
 
 def write(results: list[Result], out: Path) -> None:
+    """The results by family, method, epochs and seed."""
+    of = families()
+    results = sorted(
+        results,
+        key=lambda result: (FAMILIES.index(of[result["method"]]), result["method"], result["epochs"], result["seed"]),
+    )
+    write_both(results, table(results), out)
+
+
+def families() -> dict[str, str]:
+    """The family of each method, as its page says."""
+    return {page.stem: yaml.safe_load(page.read_text())["family"] for page in PAGES.glob("*.yaml")}
+
+
+def write_both(results: list[Result], markdown: str, out: Path) -> None:
     """The results as JSON and as a table, each replaced as a whole."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    results = sorted(results, key=lambda result: (result["epochs"], result["method"], result["seed"]))
-    for path, text in ((out.with_suffix(".json"), json.dumps(results, indent=1) + "\n"), (out, table(results))):
+    for path, text in ((out.with_suffix(".json"), json.dumps(results, indent=1) + "\n"), (out, markdown)):
         beside = path.with_name(f".{path.name}")
         beside.write_text(text)
         os.replace(beside, path)
@@ -144,21 +170,28 @@ def write(results: list[Result], out: Path) -> None:
 def table(results: list[Result]) -> str:
     """The results as Markdown."""
     protocols = [name for name in ("knn", "ridge", "linear") if any(name in result for result in results)]
-    heads = ["method", "encoder", "epochs", "seed", *protocols, "random", "pixels", "chance", "learns", "minutes"]
+    of = families()
+    heads = ["family", "method", "encoder", "epochs", "seed", *protocols]
+    heads += ["random", "pixels", "chance", "learns", "minutes"]
     rows = []
     for result in results:
         knn = result[protocols[0]]
         rows.append(
-            [result["method"], result["encoder"], result["epochs"], result["seed"]]
+            [of[result["method"]], result["method"], result["encoder"], result["epochs"], result["seed"]]
             + [f"{result[name]['trained']:.3f}" if name in result else "" for name in protocols]
             + [f"{knn[name]:.3f}" for name in ("random", "pixels", "chance")]
             + [passes(knn), f"{result['seconds'] / 60:.1f}"]
         )
     about = TEXT.format(images=IMAGES, batch=SHARED["batch_size"], margin=MARGIN, shown=protocols[0])
     lines = [f"| {' | '.join(map(str, row))} |" for row in [heads, ["---"] * len(heads), *rows]]
-    machines = sorted({"{device}, {threads} threads, {precision}".format(**result["hardware"]) for result in results})
+    return "\n".join([about, *lines, "", machines(results), ""])
+
+
+def machines(results: list[Result]) -> str:
+    """What the results were measured on, in a line."""
+    devices = sorted({"{device}, {threads} threads, {precision}".format(**result["hardware"]) for result in results})
     packages = sorted({"torch {torch}, timm {timm}".format(**result["packages"]) for result in results})
-    return "\n".join([about, *lines, "", f"Hardware: {'; '.join(machines)}. Packages: {'; '.join(packages)}.", ""])
+    return f"Hardware: {'; '.join(devices)}. Packages: {'; '.join(packages)}."
 
 
 if __name__ == "__main__":
