@@ -29,8 +29,17 @@ def sum_over_rows(
     return _SumOverRows.apply(function, height, len(rows), *rows, *shared)
 
 
-def stack_rows(function: Callable[[slice], Tensor], rows: int, *, columns: int, device: torch.device) -> Tensor:
-    """`function(slice(0, rows))`, which answers row by row, from blocks that are computed again in backward."""
+def stack_rows(function: Callable[..., Tensor], *rows: Tensor, columns: int) -> Tensor:
+    """`function(*rows)`, which answers row by row, from blocks that are computed again in backward."""
+
+    def of_part(part: slice) -> Tensor:
+        return function(*(tensor[part] for tensor in rows))
+
+    return stack_parts(of_part, len(rows[0]), columns=columns, device=rows[0].device)
+
+
+def stack_parts(function: Callable[[slice], Tensor], rows: int, *, columns: int, device: torch.device) -> Tensor:
+    """As `stack_rows`, where `function` takes its rows by itself."""
     height = block_height(device, columns)
     if rows <= height:
         return function(slice(0, rows))

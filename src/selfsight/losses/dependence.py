@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from selfsight.distributed import gather, world_size
-from selfsight.losses.blocks import block_height, stack_rows
+from selfsight.losses.blocks import block_height, stack_parts
 from selfsight.precision import full_precision
 
 SMALLEST_SQUARE = 1e-4
@@ -45,7 +45,7 @@ def distance_correlation(
         return torch.stack([(a * b).sum(1), a.square().sum(1), b.square().sum(1)], dim=1)
 
     count = len(sides[0].x)
-    ab, aa, bb = stack_rows(products, count, columns=count, device=x.device).sum(0) / count**2
+    ab, aa, bb = stack_parts(products, count, columns=count, device=x.device).sum(0) / count**2
     # A collapsed side has no variance at all: a share of the floor keeps the quotient and its slope finite.
     scale_a, scale_b = (variance.clamp(min=1e-6 * floor).sqrt() for variance in (aa, bb))
     return _signed_root(ab / (scale_a * scale_b))
@@ -66,7 +66,7 @@ class _Side:
         count = len(x)
         self.whole = self.distances(slice(0, count)) if count <= block_height(x.device, count) else None
         with torch.no_grad():
-            self.sums = stack_rows(lambda rows: self.rows(rows).sum(1), count, columns=count, device=x.device)
+            self.sums = stack_parts(lambda rows: self.rows(rows).sum(1), count, columns=count, device=x.device)
 
     def rows(self, rows: slice) -> Tensor:
         """Rows of the distances, kept where all of them make one block."""
