@@ -41,8 +41,8 @@ MONITOR_BATCH = 256
 
 
 def largest_view(views: ViewSet) -> int:
-    """Pixels of the longest side of any view."""
-    return max(size if isinstance(size, int) else max(size) for size in views.sizes)
+    """Pixels of the longest side of any view, before it is cut into tiles."""
+    return max(view.size if isinstance(view.size, int) else max(view.size) for view in views.views)
 
 
 def open_training_lane(

@@ -22,8 +22,8 @@ def draw_views(batch: Batch, view_set: ViewSet, path: Path, *, columns: int = 8)
     three channels by the first. All tiles get the size of the largest view; small views are enlarged,
     pixel by pixel.
     """
-    made = [view for view in view_set.views for _ in view.turns]
-    images = [as_rgb(restore(pixels[:columns], view)) for pixels, view in zip(batch.views, made, strict=True)]
+    seen = zip(batch.views, view_set.origins, strict=True)
+    images = [as_rgb(restore(pixels[:columns], view)) for pixels, view in seen]
     side = max(SMALLEST_TILE, *(max(image.shape[2:]) for image in images))
     rows = [torch.cat([tile(image, side) for image in row], dim=2) for row in images]
     pixels = torch.cat(rows, dim=1).permute(1, 2, 0)

@@ -5,7 +5,18 @@ from selfsight.views.batch import Batch
 from selfsight.views.colour import ColourJitter, Cutout, GaussianBlur, Grayscale, Noise, Solarize
 from selfsight.views.geometry import Affine, CentreCrop, Flip, Geometry, Placement, RandomResizedCrop
 from selfsight.views.masks import RandomPatches, complement
-from selfsight.views.view_sets import View, ViewSet, multi_crop, original, random_view, rotations, two_views
+from selfsight.views.tiles import Tiles
+from selfsight.views.view_sets import (
+    View,
+    ViewSet,
+    jigsaw,
+    multi_crop,
+    original,
+    patches,
+    random_view,
+    rotations,
+    two_views,
+)
 
 __all__ = [
     "Affine",
@@ -23,11 +34,14 @@ __all__ = [
     "RandomPatches",
     "RandomResizedCrop",
     "Solarize",
+    "Tiles",
     "View",
     "ViewSet",
     "complement",
+    "jigsaw",
     "multi_crop",
     "original",
+    "patches",
     "random_view",
     "rotations",
     "two_views",

@@ -32,6 +32,7 @@ from selfsight.views.colour import (
 from selfsight.views.geometry import Affine, CentreCrop, Crop, Flip, Geometry, Placement, RandomResizedCrop, Step
 from selfsight.views.masks import RandomPatches
 from selfsight.views.resample import inside_extent, read_affine, read_box
+from selfsight.views.tiles import Tiles
 
 CACHE_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
 FEWEST_ROWS = 2  # of a chunk, however large the images: fewer leave too little to each operation
@@ -43,6 +44,7 @@ class View:
 
     size: pixels a side, or one size for each axis.
     geometry: where it lies in the image. colour: changes of its pixels, in this order.
+    tiles: how it is cut, before its colours are changed: each tile has colours and gives a view of its own.
     turns: quarter turns in the plane of the last two axes, without loss; each gives a view of its own.
     raw: whether pixels stay in [0, 1] when the set is normalised.
     """
@@ -50,48 +52,76 @@ class View:
     size: int | tuple[int, ...]
     geometry: Geometry
     colour: tuple[Colour, ...] = ()
+    tiles: Tiles | None = None
     turns: tuple[int, ...] = (0,)
     raw: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
+    def __post_init__(self) -> None:
+        if self.tiles is not None:
+            shape = self.shape(len(self.tiles.grid))
+            if any(reach > side for reach, side in zip(self.tiles.span, shape, strict=True)):
+                raise ValueError(f"tiles that reach over {self.tiles.span} pixels do not fit a view of {shape}")
+
+    @property
+    def count(self) -> int:
+        """How many tiles it is cut into, 1 for one that is not."""
+        return 1 if self.tiles is None else self.tiles.count
+
     def sample(self, n: int, generator: torch.Generator, extent: Tensor) -> Draw:
         """All parameters for `n` images, on the device of `extent`."""
         placement = self.geometry.sample(n, generator, extent)
-        drawn = [to_device(colour.sample(n, generator), extent.device) for colour in self.colour]
-        return Draw(placement, drawn)
+        corners = None if self.tiles is None else self.tiles.sample(n, generator).to(extent.device)
+        drawn = [to_device(colour.sample(n * self.count, generator), extent.device) for colour in self.colour]
+        return Draw(placement, drawn, corners)
 
     def apply(self, pixels: Tensor, extent: Tensor, draw: Draw) -> Tensor:
-        """The view `(n, C, *size)` of `pixels` in [0, 1]; quarter turns come later."""
+        """The view `(n, C, *size)` of `pixels` in [0, 1], or its tiles `(n * count, C, *size)`, those of
+        an image side by side; quarter turns come later."""
         read = read_box if self.geometry.upright else read_affine
         x = read(pixels, extent, draw.placement, self.shape(extent.shape[1]))
+        if self.tiles is not None and draw.corners is not None:
+            x = self.tiles.cut(x, draw.corners)
         for colour, parameters in zip(self.colour, draw.colour, strict=True):
             x = colour.apply(x, parameters)
         if self.mean is not None and self.std is not None:
             x = adjust.normalise(x, self.mean, self.std)
         return x
 
-    def check(self, channels: int) -> None:
-        """Raise a `ValueError` unless mean and std suit images of `channels`."""
+    def check(self, channels: int, dims: int) -> None:
+        """Raise a `ValueError` unless mean and std suit images of `channels`, and tiles their axes."""
+        if self.tiles is not None and len(self.tiles.grid) != dims:
+            raise ValueError(
+                f"images have {dims} axes and the grid of tiles {self.tiles.grid}: give one number for each"
+            )
         if self.mean is not None and len(self.mean) != channels:
             raise ValueError(
                 f"images have {channels} channels, mean and std have {len(self.mean)}: give one value for each channel"
             )
 
     def shape(self, dims: int) -> tuple[int, ...]:
-        """The view's size along each of `dims` axes."""
+        """The view's size along each of `dims` axes, before it is cut into tiles."""
         return (self.size,) * dims if isinstance(self.size, int) else tuple(self.size)
+
+    def made(self, dims: int) -> tuple[int, ...]:
+        """The size of what it gives: its own, or a tile's."""
+        return self.shape(dims) if self.tiles is None else self.tiles.shape
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The parameters of one view of `n` images."""
+    """The parameters of one view of `n` images; colours have a row for each image, or for each tile."""
 
     placement: Placement
     colour: list[Parameters]
+    corners: Tensor | None = None
 
     def __getitem__(self, part: slice) -> Draw:
-        return Draw(self.placement[part], [rows(parameters, part) for parameters in self.colour])
+        count = 1 if self.corners is None else self.corners.shape[1]
+        each = slice(part.start * count, part.stop * count)
+        corners = None if self.corners is None else self.corners[part]
+        return Draw(self.placement[part], [rows(parameters, each) for parameters in self.colour], corners)
 
 
 @dataclass(frozen=True)
@@ -108,7 +138,12 @@ class ViewSet:
     @property
     def sizes(self) -> list[int | tuple[int, ...]]:
         """The size of each view of the batch."""
-        return [view.size for view in self.views for _ in view.turns]
+        return [view.size if view.tiles is None else view.tiles.size for view in self.origins]
+
+    @property
+    def origins(self) -> list[View]:
+        """How each view of the batch is made."""
+        return [view for view in self.views for _ in range(view.count) for _ in view.turns]
 
     def normalised(self, mean: tuple[float, ...], std: tuple[float, ...]) -> ViewSet:
         """The same views with `mean` and `std` of each channel taken out, except raw ones."""
@@ -135,18 +170,20 @@ class ViewSet:
         extent = torch.cat([canvas.extent for canvas in canvases])
         n, channels, dims = len(extent), first.pixels.shape[1], extent.shape[1]
         for view in self.views:
-            view.check(channels)
+            view.check(channels, dims)
         draws = [view.sample(n, generator, extent) for view in self.views]
         masks = {name: mask.sample(n, generator).to(extent.device) for name, mask in self.masks.items()}
-        made = [torch.empty((n, channels, *view.shape(dims)), device=extent.device) for view in self.views]
+        made = [torch.empty((view.count, n, channels, *view.made(dims)), device=extent.device) for view in self.views]
 
         for chunk, part in self._chunks(canvases):
             pixels = unit_range(chunk)
             for view, draw, out in zip(self.views, draws, made, strict=True):
-                out[part] = view.apply(pixels, chunk.extent, draw[part])
+                x = view.apply(pixels, chunk.extent, draw[part])
+                out[:, part] = x.unflatten(0, (-1, view.count)).transpose(0, 1)
         views = [
-            torch.rot90(out, turn, (-2, -1)).contiguous() if turn else out
+            torch.rot90(tile, turn, (-2, -1)).contiguous() if turn else tile
             for view, out in zip(self.views, made, strict=True)
+            for tile in out
             for turn in view.turns
         ]
         index = torch.cat([canvas.index for canvas in canvases])
@@ -157,8 +194,10 @@ class ViewSet:
         """Slices of the canvases that fit the cache, and their rows in the batch."""
         start = 0
         for canvas in canvases:
-            sizes = [canvas.spatial, *(view.shape(len(canvas.spatial)) for view in self.views)]
-            image_bytes = 4 * canvas.pixels.shape[1] * max(map(math.prod, sizes))
+            dims = len(canvas.spatial)
+            pixels = [math.prod(canvas.spatial), *(math.prod(view.shape(dims)) for view in self.views)]
+            pixels += [view.count * math.prod(view.made(dims)) for view in self.views]
+            image_bytes = 4 * canvas.pixels.shape[1] * max(pixels)
             budget = CACHE_BYTES.get(canvas.pixels.device.type, CACHE_BYTES["cuda"])
             for chunk in canvas.chunks(max(FEWEST_ROWS, budget // image_bytes)):
                 yield chunk, slice(start, start + len(chunk))
@@ -212,6 +251,34 @@ def rotations(size: int, augmentation: Augmentation | None = None) -> ViewSet:
     """
     view = random_view(size, (augmentation or Augmentation()).of_view(0))
     return ViewSet((replace(view, turns=(0, 1, 2, 3)),))
+
+
+def jigsaw(size: int, augmentation: Augmentation | None = None, *, grid: int = 3, dims: int = 2) -> ViewSet:
+    """The shuffled tiles of one random view of `size` pixels: from each of `grid` cells along an axis
+    a tile at a random place, as views in an order of its own for each image.
+
+    Noroozi, Favaro: Jigsaw puzzles (ECCV 2016); a tile has 64/85 of a cell, a multiple of 4 pixels,
+    so that edges do not tell which tiles are neighbours.
+    """
+    cell = size // grid
+    tile = min(cell, max(4, 4 * round(cell * 64 / 85 / 4)))
+    return _cut(Tiles(tile, cell, (grid,) * dims, jitter=cell - tile, shuffle=True), augmentation)
+
+
+def patches(size: int, augmentation: Augmentation | None = None, *, tile: int, stride: int, dims: int = 2) -> ViewSet:
+    """All tiles `stride` pixels apart of one random view of at most `size` pixels, as views in their order.
+
+    Hénaff et al.: CPC v2 (ICML 2020), with patches of 80 pixels, 36 apart, in 260.
+    """
+    if stride < 1 or not 1 <= tile <= size:
+        raise ValueError(f"tiles of {tile} pixels, {stride} apart, do not fit {size} pixels: lower tile or stride")
+    along = (size - tile) // stride + 1
+    return _cut(Tiles(tile, stride, (along,) * dims), augmentation)
+
+
+def _cut(tiles: Tiles, augmentation: Augmentation | None) -> ViewSet:
+    view = random_view(tiles.span, (augmentation or Augmentation()).of_view(0))
+    return ViewSet((replace(view, tiles=tiles),))
 
 
 def random_view(size: int | tuple[int, ...], augmentation: Augmentation) -> View:
