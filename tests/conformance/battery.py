@@ -23,6 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "byol": {"projector": (64, 32), "predictor": (64, 32), "momentum": 0.8},
     "dino": {"out": 64, "hidden": 64, "bottleneck": 32, "momentum": 0.8, "batch_norm": True},
     "mae": {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
+    "metric_learning": {"projector": (64, 32)},
     "moco_v2": {"projector": (64, 32), "queue": 96, "momentum": 0.9, "key_group": 6},
     "mv_mr": {"projector": (64, 64, 64)},
     "rotation": {},

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from selfsight import losses
 from selfsight.losses import blocks
+from selfsight.distributed import gather
 
 N, D = 8, 6
 
@@ -56,6 +57,23 @@ def unbiased_distance_correlation(x, y):
     return losses.distance_correlation(x, y, estimator="unbiased")
 
 
+def triplet(mining, smooth=False, labelled=True):
+    def loss(za, zb, labels):
+        return losses.triplet([za, zb], labels if labelled else None, 0.4, mining, smooth)
+
+    return loss
+
+
+def margin(za, zb, beta, labels):
+    """Of rows so near each other that all negatives weigh the same, since no gradient goes into the weights."""
+    boundary = gather(beta if beta.dtype == torch.float64 else beta.float()).mean()
+    return losses.margin([za, zb], labels, boundary, margin=0.05, regulariser=0.1)
+
+
+def soft_nearest_neighbour(za, zb, labels):
+    return losses.soft_nearest_neighbour([za, zb], labels)
+
+
 def raw_reconstruction(prediction, target, masked):
     return losses.masked_reconstruction(prediction, target, masked, normalise=False)
 
@@ -78,6 +96,13 @@ def make_cases(dtype=torch.float64):
         "nt_xent": Case(losses.nt_xent, pair(), 2),
         "info_nce": Case(info_nce, pair(), 1),
         "supcon": Case(supcon, [*pair(), draw(N, D), labels], 3),
+        "triplet": Case(triplet("all"), [*pair(), labels], 2),
+        "semi_hard_triplet": Case(triplet("semi_hard", smooth=True), [*pair(), labels], 2),
+        "hard_triplet": Case(triplet("hard"), [*pair(), labels], 2),
+        "triplet_of_images": Case(triplet("semi_hard", labelled=False), [*pair(), labels], 2),
+        "margin": Case(margin, [*(15 + view for view in pair()), 0.1 + 0.01 * draw(N, 1), labels], 3),
+        "n_pair": Case(losses.n_pair, [*pair(), labels], 2),
+        "soft_nearest_neighbour": Case(soft_nearest_neighbour, [*pair(), labels], 2),
         "negative_cosine": Case(losses.negative_cosine, pair(), 1),
         "byol": Case(losses.byol, pair(), 1),
         "dino": Case(dino, [draw(N, D) for _ in range(5)], 3),

@@ -8,10 +8,12 @@ from selfsight.losses.contrastive import info_nce, nt_xent, supcon
 from selfsight.losses.dependence import distance_correlation
 from selfsight.losses.distillation import byol, cross_view_entropy, dino, negative_cosine
 from selfsight.losses.information import barlow_twins, covariance, variance_hinge, vicreg
+from selfsight.losses.metric import MINING, margin, n_pair, soft_nearest_neighbour, triplet
 from selfsight.losses.reconstruction import masked_reconstruction, normalise_patches, patchify, unpatchify
 from selfsight.precision import full_precision
 
 __all__ = [
+    "MINING",
     "barlow_twins",
     "byol",
     "covariance",
@@ -20,14 +22,18 @@ __all__ = [
     "distance_correlation",
     "full_precision",
     "info_nce",
+    "margin",
     "masked_reconstruction",
+    "n_pair",
     "negative_cosine",
     "normalise_patches",
     "nt_xent",
     "patchify",
     "sinkhorn",
+    "soft_nearest_neighbour",
     "supcon",
     "swapped_prediction",
+    "triplet",
     "unpatchify",
     "variance_hinge",
     "vicreg",

@@ -55,8 +55,9 @@ class Method(nn.Module):
 
     optimisation: ClassVar[Optimisation] = Optimisation()
     augmentation: ClassVar[Augmentation] = Augmentation()
-    needs_label: ClassVar[bool] = False
     smallest_batch: ClassVar[int] = 2
+
+    needs_label: bool = False  # a method may want labels with some options alone
 
     step: int = 0
     steps: int = 1
