@@ -49,6 +49,15 @@ def supcon(za, zb, zc, labels):
     return losses.supcon([za, zb, zc], labels)
 
 
+def of_three(loss, **options):
+    """A loss of three views and what is known about the images."""
+    return lambda za, zb, zc, known: loss([za, zb, zc], known, **options)
+
+
+def fair_kl(za, zb, labels, bias):
+    return losses.fair_kl([za, zb], labels, bias)
+
+
 def distance_correlation(x, y):
     return losses.distance_correlation(x, y)
 
@@ -89,6 +98,9 @@ def make_cases(dtype=torch.float64):
         return [first, first + 0.5 * draw(N, width)]
 
     labels = torch.tensor([0, 1, -1, 0, 2, -1, 1, 0])
+    three = [*pair(), draw(N, D)]
+    classes, bias = torch.tensor([0, 1, -1, 0, 1, 1, 1, 0]), torch.tensor([0, 1, 1, 1, 0, 1, 0, -1])
+    ages = torch.tensor([20, 24, torch.nan, 31, 21, 20, 45, 28], dtype=dtype)
     masked = torch.rand(N, 5, generator=generator) < torch.linspace(0.1, 0.9, N)[:, None]
     wide = [draw(N, D), draw(N, 2, 3)]
     wide[1][:, 0] += wide[0][:, :3]
@@ -103,6 +115,13 @@ def make_cases(dtype=torch.float64):
         "margin": Case(margin, [*(15 + view for view in pair()), 0.1 + 0.01 * draw(N, 1), labels], 3),
         "n_pair": Case(losses.n_pair, [*pair(), labels], 2),
         "soft_nearest_neighbour": Case(soft_nearest_neighbour, [*pair(), labels], 2),
+        "eps_infonce": Case(losses.eps_infonce, pair(), 2),
+        "eps_supinfonce": Case(of_three(losses.eps_supinfonce), [*three, labels], 3),
+        "eps_supcon": Case(of_three(losses.eps_supcon), [*three, labels], 3),
+        "y_aware": Case(of_three(losses.y_aware, bandwidth=4.0), [*three, ages], 3),
+        "regression_thr": Case(of_three(losses.regression_thr, bandwidth=4.0), [*three, ages], 3),
+        "regression_exp": Case(of_three(losses.regression_exp, bandwidth=4.0), [*three, ages], 3),
+        "fair_kl": Case(fair_kl, [*pair(), classes, bias], 2),
         "negative_cosine": Case(losses.negative_cosine, pair(), 1),
         "byol": Case(losses.byol, pair(), 1),
         "dino": Case(dino, [draw(N, D) for _ in range(5)], 3),

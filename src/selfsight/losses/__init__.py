@@ -9,7 +9,17 @@ from selfsight.losses.dependence import distance_correlation
 from selfsight.losses.distillation import byol, cross_view_entropy, dino, negative_cosine
 from selfsight.losses.information import barlow_twins, covariance, variance_hinge, vicreg
 from selfsight.losses.metric import MINING, margin, n_pair, soft_nearest_neighbour, triplet
+from selfsight.losses.kernels import kernel_weights, rule_of_thumb
 from selfsight.losses.reconstruction import masked_reconstruction, normalise_patches, patchify, unpatchify
+from selfsight.losses.weak import (
+    eps_infonce,
+    eps_supcon,
+    eps_supinfonce,
+    fair_kl,
+    regression_exp,
+    regression_thr,
+    y_aware,
+)
 from selfsight.precision import full_precision
 
 __all__ = [
@@ -20,15 +30,23 @@ __all__ = [
     "cross_view_entropy",
     "dino",
     "distance_correlation",
+    "eps_infonce",
+    "eps_supcon",
+    "eps_supinfonce",
+    "fair_kl",
     "full_precision",
     "info_nce",
     "margin",
+    "kernel_weights",
     "masked_reconstruction",
     "n_pair",
     "negative_cosine",
     "normalise_patches",
     "nt_xent",
     "patchify",
+    "regression_exp",
+    "regression_thr",
+    "rule_of_thumb",
     "sinkhorn",
     "soft_nearest_neighbour",
     "supcon",
@@ -37,4 +55,5 @@ __all__ = [
     "unpatchify",
     "variance_hinge",
     "vicreg",
+    "y_aware",
 ]
