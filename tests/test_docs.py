@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import inspect
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
 
 import selfsight
+from conformance.battery import small_batches, small_method
 from selfsight import arguments, cli
+from selfsight.methods import method_names
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
+TEMPLATES = ROOT / "docs" / "templates"
+PAGES = [*ROOT.glob("*.md"), *(path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent != TEMPLATES)]
 BLOCK = re.compile(r"(?:<!-- (?P<note>.*?) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL)
 
 # Examples run as printed except for their size.
@@ -123,13 +131,105 @@ def test_a_method_in_60_lines(workplace):
     subprocess.run(lint, cwd=workplace, check=True, capture_output=True)
 
 
-def test_the_tables_of_the_readme_are_what_code_says():
+def calls(code: str) -> list[tuple[str, list[str], dict[str, Any]]]:
+    """Calls of verbs in Python: the verb, its words and its keywords; what is no literal is left out."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="selfsight"), attr=verb)) if verb in cli.COMMANDS:
+                settings = {keyword.arg: literal(keyword.value) for keyword in node.keywords if keyword.arg}
+                found.append((verb, ["word"] * len(node.args), settings))
+    return found
+
+
+def literal(node: ast.expr) -> Any:
+    try:
+        return json.loads(json.dumps(ast.literal_eval(node)))
+    except ValueError:
+        return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_call_in_a_page_can_be_made(page, tmp_path):
+    """Keywords, and the options of method and views, are checked as a configuration is."""
+    for number, (verb, words, settings) in enumerate(calls("".join(code for _, code in blocks(page, "python")))):
+        unknown = set(settings) - set(inspect.signature(cli.find_verb(verb)).parameters)
+        assert not unknown, f"{verb} has no {unknown}"
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(yaml.safe_dump({name: value for name, value in settings.items() if value is not None}))
+        required = [f"--{name}=x" for name, value in settings.items() if value is None and name == "out"]
+        own = str(settings.get("method", "simclr")).partition(".")[0]
+        if own in ("simclr", *method_names()):  # not a class of the reader's own
+            arguments.parse(cli.find_verb(verb), [*words, *required, "--config", str(path)], verb)
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """docs/generate.py."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec and spec.loader
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
-    readme = (ROOT / "README.md").read_text()
-    assert generate.generate(readme) == readme, "make docs writes it anew"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_and_pages_of_methods_are_what_code_says(generate):
+    documents = generate.documents()
+    written = {*(ROOT / "docs" / "methods").glob("*.md"), ROOT / "README.md"}
+    assert written == set(documents), "make docs writes and removes pages"
+    for path, text in documents.items():
+        assert path.read_text() == text, f"{path} is out of date: make docs writes it anew"
+
+
+def test_all_pages_of_methods_have_the_same_headings():
+    pages = [page for page in (ROOT / "docs" / "methods").glob("*.md") if page.stem != "index"]
+    headings = {tuple(re.findall(r"^##+ .*", page.read_text(), re.MULTILINE)) for page in pages}
+    assert len(headings) == 1, headings
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_a_page_names_exactly_what_its_method_logs(name, generate):
+    page = generate.read_page(ROOT / "docs" / "pages" / f"{name}.yaml")
+    method = small_method(name)
+    assert set(page["logged"]) == set(method(small_batches(method, count=1)[0]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"idea": None}, "lacks idea"),
+        ({"details": "  "}, "lacks details"),
+        ({"results": "1"}, "has no use for results"),
+        ({"family": "contrastif"}, "none of contrastive"),
+        ({"logged": "loss"}, "logged must hold"),
+        ({"usage": {"rust": ""}}, "python, shell or both"),
+    ],
+)
+def test_a_page_with_a_wrong_key_is_refused_by_name(change, message, generate, tmp_path):
+    page = yaml.safe_load((ROOT / "docs" / "pages" / "simclr.yaml").read_text())
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({key: text for key, text in {**page, **change}.items() if text is not None}))
+    with pytest.raises(ValueError, match=rf"mine\.yaml.*{message}"):
+        generate.read_page(path)
+
+
+def test_methods_and_pages_come_in_pairs(generate, tmp_path):
+    for name in method_names():
+        (tmp_path / f"{name}.yaml").write_text((ROOT / "docs" / "pages" / f"{name}.yaml").read_text())
+    assert list(generate.read_pages(tmp_path)) == method_names()
+    (tmp_path / "nobody.yaml").touch()
+    with pytest.raises(ValueError, match=r"nobody\.yaml: no method"):
+        generate.read_pages(tmp_path)
+    (tmp_path / "nobody.yaml").unlink()
+    (tmp_path / "simclr.yaml").unlink()
+    with pytest.raises(ValueError, match=r"simclr\.yaml is missing"):
+        generate.read_pages(tmp_path)
+
+
+def test_the_example_of_a_method_runs(workplace):
+    for _, code in blocks(ROOT / "docs" / "methods" / "simclr.md", "python"):
+        run_code(code)
+    assert selfsight.open_run("runs/simclr").finished
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

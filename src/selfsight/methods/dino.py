@@ -22,7 +22,8 @@ class DINO(Method):
     out, hidden, bottleneck: widths of the head. norm_last_layer: hold its last rows at length one.
     batch_norm: in the head, for convolutional encoders.
     temperature: of the student's softmax.
-    teacher_temperature: rises linearly from the first to the second number in `warmup_epochs` epochs.
+    teacher_temperature: of the teacher's softmax, from the first number to the second.
+    warmup_epochs: how long that rises, linearly.
     centre_momentum: of the mean of the teacher's scores.
     momentum: the teacher's at the start; it grows to 1 along half a cosine. .9995 suits 256 images.
     freeze_epochs: how long the head's last layer keeps still.
