@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight import losses
-from selfsight.losses import blocks
 from selfsight.distributed import gather
+from selfsight.losses import blocks
 
 N, D = 8, 6
 

@@ -54,10 +54,10 @@ def test_rules_of_thumb_are_those_of_scipy(rule):
 
 
 def test_what_cannot_be_is_named():
-    with pytest.raises(ValueError, match="no kernel 'box'.*epanechnikov"):
+    with pytest.raises(ValueError, match=r"no kernel 'box'.*epanechnikov"):
         losses.kernel_weights(NEAR, NEAR, "box")
     for bandwidth in (0.0, -1.0, float("nan"), (1.0, 2.0)):
         with pytest.raises(ValueError, match="wants one positive number, or one for each of 1 columns"):
             losses.kernel_weights(NEAR, NEAR, "rbf", bandwidth)
-    with pytest.raises(ValueError, match="no rule 'scot'.*silverman"):
+    with pytest.raises(ValueError, match=r"no rule 'scot'.*silverman"):
         losses.rule_of_thumb(NEAR[:, None], "scot")

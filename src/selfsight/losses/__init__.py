@@ -8,8 +8,8 @@ from selfsight.losses.contrastive import info_nce, nt_xent, supcon
 from selfsight.losses.dependence import distance_correlation
 from selfsight.losses.distillation import byol, cross_view_entropy, dino, negative_cosine
 from selfsight.losses.information import barlow_twins, covariance, variance_hinge, vicreg
-from selfsight.losses.metric import MINING, margin, n_pair, soft_nearest_neighbour, triplet
 from selfsight.losses.kernels import kernel_weights, rule_of_thumb
+from selfsight.losses.metric import MINING, margin, n_pair, soft_nearest_neighbour, triplet
 from selfsight.losses.reconstruction import masked_reconstruction, normalise_patches, patchify, unpatchify
 from selfsight.losses.weak import (
     eps_infonce,
@@ -36,8 +36,8 @@ __all__ = [
     "fair_kl",
     "full_precision",
     "info_nce",
-    "margin",
     "kernel_weights",
+    "margin",
     "masked_reconstruction",
     "n_pair",
     "negative_cosine",
