@@ -10,6 +10,7 @@ from selfsight.losses.distillation import byol, cross_view_entropy, dino, negati
 from selfsight.losses.information import barlow_twins, covariance, variance_hinge, vicreg
 from selfsight.losses.kernels import kernel_weights, rule_of_thumb
 from selfsight.losses.metric import MINING, margin, n_pair, soft_nearest_neighbour, triplet
+from selfsight.losses.mutual_information import donsker_varadhan, jensen_shannon, local_info_nce
 from selfsight.losses.reconstruction import masked_reconstruction, normalise_patches, patchify, unpatchify
 from selfsight.losses.weak import (
     eps_infonce,
@@ -37,6 +38,11 @@ __all__ = [
     "full_precision",
     "info_nce",
     "kernel_weights",
+    "donsker_varadhan",
+    "full_precision",
+    "info_nce",
+    "jensen_shannon",
+    "local_info_nce",
     "margin",
     "masked_reconstruction",
     "n_pair",

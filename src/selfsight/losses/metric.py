@@ -37,7 +37,7 @@ def triplet(
     for "semi_hard", which then finds no triplet and is 0.
 
     With labels, memory of a block is that of its triplets, whose number is cubic in the batch.
-    Schroff, Kalenichenko, Philbin: FaceNet (CVPR 2015), eq. 1-4; Hermans, Beyer, Leibe: In Defense
+    Schroff, Kalenichenko, Philbin: FaceNet (CVPR 2015), section 3; Hermans, Beyer, Leibe: In Defense
     of the Triplet Loss (2017), eq. 5 for "hard".
     """
     if mining not in MINING:
@@ -80,8 +80,8 @@ def margin(
     counts by that probability, which is the mean over all draws and needs no random numbers.
     The sum is divided by the number of terms above 0, in the same mean. All equal: `beta + margin`.
 
-    Wu, Manmatha, Smola, Krahenbuhl: Sampling Matters in Deep Embedding Learning (ICCV 2017), eq. 1
-    and 4-6.
+    Wu, Manmatha, Smola, Krahenbuhl: Sampling Matters in Deep Embedding Learning (ICCV 2017),
+    section 4.
     """
     these = compare(z, labels, normalise=True)
     boundary = torch.as_tensor(beta, dtype=these.anchors.dtype, device=these.anchors.device)
@@ -109,7 +109,7 @@ def n_pair(anchor: Tensor, positive: Tensor, labels: Tensor | None = None, penal
     negative. The mean squared lengths of both, times `penalty / 4`, are added. All equal to 0, in
     classes of one: `ln(N)`.
 
-    Sohn: Improved Deep Metric Learning with Multi-class N-pair Loss Objective (NIPS 2016), eq. 7-8.
+    Sohn: Improved Deep Metric Learning with Multi-class N-pair Loss Objective (NIPS 2016), section 3.
     """
     keys = gather(positive)
     classes = classes_of(labels, positive)

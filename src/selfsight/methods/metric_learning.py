@@ -19,11 +19,11 @@ LOSSES = ("triplet", "margin", "n_pair", "soft_nearest_neighbour")
 class MetricLearning(Method):
     """Bring views of an image nearer than those of others by a loss of metric learning.
 
-    Wu, Manmatha, Smola, Krahenbuhl: Sampling Matters in Deep Embedding Learning (ICCV 2017), eq. 4-6;
-    Sohn: Improved Deep Metric Learning with Multi-class N-pair Loss Objective (NIPS 2016), eq. 7-8;
+    Wu, Manmatha, Smola, Krahenbuhl: Sampling Matters in Deep Embedding Learning (ICCV 2017), section 4;
+    Sohn: Improved Deep Metric Learning with Multi-class N-pair Loss Objective (NIPS 2016), section 3;
     Frosst, Papernot, Hinton: Analyzing and Improving Representations with the Soft Nearest Neighbor
     Loss (ICML 2019), eq. 1; Schroff, Kalenichenko, Philbin: FaceNet: A Unified Embedding for Face
-    Recognition and Clustering (CVPR 2015), eq. 1-4.
+    Recognition and Clustering (CVPR 2015), section 3.
 
     loss: "triplet", "margin", "n_pair" or "soft_nearest_neighbour".
     positives: "views", every image is a class of its own; or "labels", the classes of the data.

@@ -1,0 +1,102 @@
+"""Deep InfoMax."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from selfsight import losses
+from selfsight.methods.base import Method, Optimisation
+from selfsight.nets import Encoder
+from selfsight.views import Augmentation, Batch, ViewSet, random_view, two_views
+
+ESTIMATORS = {"jsd": losses.jensen_shannon, "info_nce": losses.local_info_nce, "dv": losses.donsker_varadhan}
+
+
+class DeepInfoMax(Method):
+    """Tell which places belong to an image by its global features; one view of each image.
+
+    Hjelm, Fedorov, Lavoie-Marchildon, Grewal, Bachman, Trischler, Bengio: Learning deep
+    representations by mutual information estimation and maximization (ICLR 2019), eq. 2 and 4-6.
+
+    estimator: of the mutual information: "jsd", "info_nce" or "dv".
+    units: width of the two networks that places and images are scored by.
+
+    Places are the encoder's last map, and the whole is what it pools from them, each through a
+    network of its own; the paper scores an earlier map of an encoder that ends in 64 numbers. Global
+    pairs and the adversarial prior are left out: the paper's local variant does best without the one,
+    and the other would need a second optimiser. The rate follows a cosine, where the paper's is constant.
+    """
+
+    optimisation = Optimisation(
+        optimizer="adam", lr=1e-4, reference_batch=None, weight_decay=0.0, warmup_epochs=0, final_lr=0.0
+    )
+    augmentation = Augmentation(scale=(0.8, 1.0), jitter_p=0.0, grayscale=0.0, blur=0.0)
+
+    def __init__(self, encoder: Encoder, *, estimator: str = "jsd", units: int = 2048):
+        if estimator not in ESTIMATORS:
+            raise ValueError(f"estimator is one of {', '.join(ESTIMATORS)}, not {estimator!r}")
+        super().__init__(encoder)
+        self.estimator = ESTIMATORS[estimator]
+        self.local_network = _Scorer(map_width(encoder), units)
+        self.global_network = _Scorer(encoder.width, units)
+
+    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+        """One view of each image."""
+        return ViewSet((random_view(size, augmentation.of_view(0)),))
+
+    def watched(self, size: int, augmentation: Augmentation) -> ViewSet:
+        """Two views, which training never compares."""
+        return two_views(size, augmentation)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The negative bound, of one pass through the encoder."""
+        self.check(batch, views=1)
+        places, whole = both_features(self.encoder, batch.views[0])
+        count = places.shape[1]
+        scored = self.local_network(places.flatten(0, 1)).unflatten(0, (-1, count))
+        return {"loss": self.estimator(scored, self.global_network(whole))}
+
+    def embed(self, view: Tensor) -> Tensor:
+        """What the places are scored with: global features through their network."""
+        return self.global_network(self.encoder(view))
+
+
+class _Scorer(nn.Module):
+    """Two layers beside a shortcut that begins as the identity, and a layer norm."""
+
+    def __init__(self, width: int, units: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(width, units, bias=False), nn.BatchNorm1d(units), nn.ReLU(), nn.Linear(units, units)
+        )
+        self.shortcut = nn.Linear(width, units, bias=False)
+        nn.init.uniform_(self.shortcut.weight, -0.01, 0.01)
+        with torch.no_grad():
+            self.shortcut.weight.fill_diagonal_(1.0)
+        self.norm = nn.LayerNorm(units)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.layers(x) + self.shortcut(x))
+
+
+def both_features(encoder: Encoder, view: Tensor) -> tuple[Tensor, Tensor]:
+    """The encoder's map as places `(B, L, D)`, and its pooled features `(B, width)`, by one pass."""
+    last, (dense,) = encoder.forward_intermediates(view, indices=1, norm=True)
+    return dense.flatten(2).transpose(1, 2), encoder.forward_head(last, pre_logits=True)
+
+
+@torch.no_grad()
+def map_width(encoder: Encoder) -> int:
+    """Channels of the encoder's map, seen from a blank image."""
+    if not hasattr(encoder.model, "forward_intermediates"):
+        raise ValueError(
+            f"DeepInfoMax compares places and {encoder.spec.name!r} answers pooled features alone: "
+            f"choose an encoder of timm, or give yours timm's forward_intermediates and forward_head"
+        )
+    modes = [(module, module.training) for module in encoder.modules()]
+    first = next(encoder.parameters())
+    width = encoder.eval().dense(first.new_zeros(1, encoder.spec.channels, *encoder.spec.size)).shape[1]
+    for module, training in modes:
+        module.training = training
+    return width
