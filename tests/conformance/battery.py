@@ -23,16 +23,22 @@ SMALL: dict[str, dict[str, Any]] = {
     "byol": {"projector": (64, 32), "predictor": (64, 32), "momentum": 0.8},
     "deep_infomax": {"units": 64},
     "dino": {"out": 64, "hidden": 64, "bottleneck": 32, "momentum": 0.8, "batch_norm": True},
+    "eps_infonce": {"projector": (64, 32)},
+    "eps_supcon": {"projector": (64, 32)},
+    "eps_supinfonce": {"projector": (64, 32)},
     "mae": {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
     "metric_learning": {"projector": (64, 32)},
     "moco_v2": {"projector": (64, 32), "queue": 96, "momentum": 0.9, "key_group": 6},
     "mv_mr": {"projector": (64, 64, 64)},
+    "regression_exp": {"projector": (64, 32)},
+    "regression_thr": {"projector": (64, 32)},
     "rotation": {},
     "simclr": {"projector": (64, 32)},
     "simsiam": {"projector": (64, 64, 64), "predictor": (16, 64)},
     "supcon": {"projector": (64, 32)},
     "swav": {"projector": (64, 32), "prototypes": 16, "queue": 48, "queue_start": 0},
     "vicreg": {"projector": (64, 64, 64)},
+    "y_aware": {"projector": (64, 32)},
 }
 """Keywords that shrink a method's heads and shorten its schedules; a new method adds a line."""
 
@@ -69,8 +75,7 @@ def small_method(name: str, seed: int = 0, encoder: str | None = None, **options
 
 def prepare(method: Method, steps: int = 40, images: int = 2 * IMAGES) -> None:
     """Tell a method about the data and the schedule, as the engine does."""
-    label = textures(images)[1]
-    method.prepare(samples=images, steps=steps, epochs=4, batch=IMAGES, metadata={"label": label})
+    method.prepare(samples=images, steps=steps, epochs=4, batch=IMAGES, metadata=metadata(images))
 
 
 def textures(images: int = IMAGES, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -78,8 +83,8 @@ def textures(images: int = IMAGES, seed: int = 0) -> tuple[Tensor, Tensor]:
     the top; and their class `(N,)`, the direction of the stripes."""
     generator = torch.Generator().manual_seed(seed)
     label = torch.arange(images) % CLASSES
+    angle = angles(label, generator)
     rows, columns = torch.meshgrid(torch.linspace(0, 1, SIZE), torch.linspace(0, 1, SIZE), indexing="ij")
-    angle = (label + 0.5 * torch.rand(images, generator=generator)) * torch.pi / CLASSES
     frequency, phase = 2 + 4 * torch.rand(images, generator=generator), 6 * torch.rand(images, generator=generator)
     along = angle.cos()[:, None, None] * rows + angle.sin()[:, None, None] * columns
     stripes = (2 * torch.pi * frequency[:, None, None] * along + phase[:, None, None]).sin()
@@ -89,16 +94,27 @@ def textures(images: int = IMAGES, seed: int = 0) -> tuple[Tensor, Tensor]:
     return (pixels.clamp(0, 1) * 255).to(torch.uint8), label
 
 
+def angles(label: Tensor, generator: torch.Generator) -> Tensor:
+    """Direction of the stripes of each image, in radians."""
+    return (label + 0.5 * torch.rand(len(label), generator=generator)) * torch.pi / CLASSES
+
+
+def metadata(images: int = IMAGES, seed: int = 0) -> dict[str, Tensor]:
+    """What is known of the images of `textures`: their "label", and "target", the angle of the stripes in degrees."""
+    label = torch.arange(images) % CLASSES
+    return {"label": label, "target": torch.rad2deg(angles(label, torch.Generator().manual_seed(seed)))}
+
+
 def small_batches(method: Method, count: int = 2, images: int = IMAGES, *, watched: bool = False) -> list[Batch]:
     """Batches of the method's own views, with large crops, the same whenever asked for."""
-    pixels, label = textures(count * images)
+    pixels, known = textures(count * images)[0], metadata(count * images)
     easy = replace(method.augmentation, **EASY)
     if method.augmentation.crops[1]:
         easy = replace(easy, crops=(2, 2))
     views = (method.watched if watched else method.views)(SIZE, easy).normalised((0.5,) * 3, (0.25,) * 3)
     generator = torch.Generator().manual_seed(0)
     return [
-        views([full_canvas(pixels[part], part, {"label": label[part]})], generator)
+        views([full_canvas(pixels[part], part, {name: column[part] for name, column in known.items()})], generator)
         for part in torch.arange(count * images).split(images)
     ]
 

@@ -115,7 +115,8 @@ def test_no_step_waits_for_the_device(name):
     method(batch)  # constants that are made once are made of values
     with FakeTensorMode(allow_non_fake_inputs=True) as no_values:
         batch.views = [no_values.from_tensor(view) for view in batch.views]
-        batch.index, batch.metadata["label"] = map(no_values.from_tensor, (batch.index, batch.metadata["label"]))
+        batch.index = no_values.from_tensor(batch.index)
+        batch.metadata = {key: no_values.from_tensor(column) for key, column in batch.metadata.items()}
         batch.masks = {key: no_values.from_tensor(mask) for key, mask in batch.masks.items()}
         loss = method(batch)["loss"]
         with pytest.raises(DataDependentOutputException):
@@ -230,12 +231,12 @@ def test_a_batch_of_one_is_named_or_fine(name):
 
 
 @every_method
-def test_missing_labels_are_named_where_they_matter(name):
+def test_missing_labels_and_columns_are_named_where_they_matter(name):
     method = small_method(name)
     batch = small_batches(method, count=1)[0]
     batch.metadata = {}
-    if method.needs_label:
-        with pytest.raises(ValueError, match="label="):
+    if method.needs_label or method.columns:
+        with pytest.raises(ValueError, match="label=" if method.needs_label else "columns="):
             method(batch)
     else:
         assert method(batch)["loss"].isfinite()

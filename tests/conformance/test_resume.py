@@ -12,7 +12,7 @@ import torch
 from torch.testing import assert_close
 
 import selfsight
-from conformance.battery import CLASSES, SIZE, SMALL, TRANSFORMERS, small_encoder, textures
+from conformance.battery import CLASSES, SIZE, SMALL, TRANSFORMERS, metadata, small_encoder, textures
 from selfsight.data import ArraySource
 from selfsight.engine import Run
 from selfsight.engine.module import Training
@@ -22,9 +22,9 @@ IMAGES, BATCH, STOP = 36, 12, 4
 
 
 def source() -> ArraySource:
-    pixels, label = textures(IMAGES)
+    known = pd.DataFrame({name: column.numpy() for name, column in metadata(IMAGES).items()})
     classes = [str(code) for code in range(CLASSES)]
-    return ArraySource(pixels, pd.DataFrame({"label": label.numpy()}), name="textures", classes=classes)
+    return ArraySource(textures(IMAGES)[0], known, name="textures", classes=classes)
 
 
 def train(name: str, out: Path, **options) -> Run:

@@ -11,6 +11,7 @@ from selfsight.losses.information import barlow_twins, covariance, variance_hing
 from selfsight.losses.kernels import kernel_weights, rule_of_thumb
 from selfsight.losses.metric import MINING, margin, n_pair, soft_nearest_neighbour, triplet
 from selfsight.losses.mutual_information import donsker_varadhan, jensen_shannon, local_info_nce
+from selfsight.losses.kernels import KERNELS, RULES, each_column, kernel_weights, rule_of_thumb
 from selfsight.losses.reconstruction import masked_reconstruction, normalise_patches, patchify, unpatchify
 from selfsight.losses.weak import (
     eps_infonce,
@@ -25,12 +26,15 @@ from selfsight.precision import full_precision
 
 __all__ = [
     "MINING",
+    "KERNELS",
+    "RULES",
     "barlow_twins",
     "byol",
     "covariance",
     "cross_view_entropy",
     "dino",
     "distance_correlation",
+    "each_column",
     "eps_infonce",
     "eps_supcon",
     "eps_supinfonce",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from selfsight import diagnostics
+from selfsight.naming import nearest
 from selfsight.nets import EMA, Encoder
 from selfsight.precision import full_precision
 from selfsight.views import Augmentation, Batch, ViewSet, multi_crop, two_views
@@ -153,6 +154,16 @@ class Method(nn.Module):
                 f"{name} learns from labels and the data has none: "
                 f"use a sub-folder for each class, or name the column with label="
             )
+        self.check_columns(batch.metadata)
+
+    def check_columns(self, metadata: Mapping[str, Tensor]) -> None:
+        """Raise a `ValueError` unless the columns are there."""
+        for column in self.columns:
+            if column not in metadata:
+                raise ValueError(
+                    f"{type(self).__name__} learns from the numbers in column {column!r} and the data has none"
+                    f"{nearest(column, metadata)}; name the right one with columns="
+                )
 
 
 def together(function: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> list[Tensor]:

@@ -1,0 +1,125 @@
+"""What methods share whose positives count by how near a number, such as age, lies."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from selfsight import losses
+from selfsight.methods.base import Method, Optimisation, together, unit
+from selfsight.nets import Encoder, mlp
+from selfsight.views import Augmentation, Batch
+
+log = logging.getLogger(__name__)
+
+LOOKED_AT = 512
+NEARLY, FEW = 0.01, 0.001
+
+
+class ByValue(Method):
+    """Views of images, the numbers in some columns, and a loss of both with a kernel."""
+
+    loss: ClassVar[Callable[..., Tensor]]
+
+    optimisation = Optimisation(
+        optimizer="adam", lr=1e-4, reference_batch=None, weight_decay=5e-5, warmup_epochs=0, final_lr=0.0
+    )
+    augmentation = Augmentation(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_p=0.8, grayscale=0.2, blur=0.5)
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        columns: Sequence[str] = ("target",),
+        kernel: Literal["rbf", "gaussian", "cauchy", "epanechnikov", "linear", "cosine"] = "rbf",
+        bandwidth: float | Sequence[float] | Literal["scott", "silverman"] = "scott",
+        projector: Sequence[int] = (512, 128),
+        temperature: float = 0.1,
+    ):
+        super().__init__(encoder)
+        self.names = (columns,) if isinstance(columns, str) else tuple(columns)
+        if not self.names:
+            raise ValueError(f'{type(self).__name__} learns from numbers: name a column or more with columns=("age",)')
+        if kernel not in losses.KERNELS:
+            raise ValueError(f"no kernel {kernel!r}: there are {', '.join(losses.KERNELS)}")
+        self.kernel, self.bandwidth, self.temperature = kernel, bandwidth, temperature
+        if isinstance(bandwidth, str) and bandwidth not in losses.RULES:
+            rules = " or ".join(map(repr, losses.RULES))
+            raise ValueError(f"bandwidth {bandwidth!r} is no rule: give {rules}, a number, or one for each column")
+        self.widths = None if isinstance(bandwidth, str) else losses.each_column(bandwidth, len(self.names))
+        self.projector = mlp(encoder.width, *projector, norm=False)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are compared."""
+        return self.names
+
+    def prepare(self, *, samples: int, steps: int, epochs: int, batch: int, metadata: dict[str, Tensor]) -> None:
+        """Choose the bandwidth by the values of all images, and warn where it tells none of them apart."""
+        super().prepare(samples=samples, steps=steps, epochs=epochs, batch=batch, metadata=metadata)
+        self.check_columns(metadata)
+        values = self.values(metadata)
+        if isinstance(self.bandwidth, str):
+            rule = losses.rule_of_thumb(values, self.bandwidth)
+            self.widths = losses.each_column(rule, len(self.names))
+            chosen = ", ".join(f"{width:.3g} for {name}" for name, width in zip(self.names, rule, strict=True))
+            log.info("bandwidth by the rule of %s: %s", self.bandwidth, chosen)
+        self.warn_of_a_useless_bandwidth(values)
+
+    def warn_of_a_useless_bandwidth(self, values: Tensor) -> None:
+        """Weights that are all 0 leave an image its own views; weights that are all 1 make all images alike."""
+        known = values[values.isfinite().all(1)].double()
+        some = known[torch.linspace(0, len(known) - 1, min(LOOKED_AT, len(known))).long()]
+        others = ~torch.eye(len(some), dtype=torch.bool)
+        assert self.widths is not None
+        weights = losses.kernel_weights(some, some, self.kernel, self.widths)[others]
+        weights = weights / losses.kernel_weights(some[:1], some[:1], self.kernel, self.widths)
+        spread = ", ".join(f"{deviation:.3g}" for deviation in known.std(0).tolist())
+        widths = ", ".join(f"{width:.3g}" for width in self.widths)
+        for extreme, fix in ((0, "raise"), (1, "lower")):
+            if ((weights - extreme).abs() > NEARLY).double().mean() < FEW:
+                log.warning(
+                    "with bandwidth %s nearly all weights of %s are %d, whose standard deviation is %s: %s bandwidth",
+                    widths, " and ".join(self.names), extreme, spread, fix,
+                )  # fmt: skip
+
+    def values(self, metadata: dict[str, Tensor]) -> Tensor:
+        """The columns `(N, C)` in float32, NaN where a value, or a label, is missing."""
+        found = []
+        for name in self.names:
+            column = metadata[name].float()
+            found.append(column.masked_fill(column < 0, torch.nan) if name == "label" else column)
+        return torch.stack(found, 1)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Loss of two views, or more, and the values of each image."""
+        self.check(batch, views=2, or_more=True)
+        assert self.widths is not None, "prepare precedes forward"
+        z, values = together(self.embed, batch.views), self.values(batch.metadata)
+        return {"loss": type(self).loss(z, values, self.temperature, self.kernel, self.widths)}
+
+    def embed(self, view: Tensor) -> Tensor:
+        """Projections `z`."""
+        return self.projector(self.encoder(view))
+
+    def progress(self, batch: Batch) -> Tensor:
+        """How much nearer in value than any image of the batch is the one whose second view is nearest,
+        by cosine, to an image's first: 1 where the values are the same, 0 at chance. Images without
+        values are left out; where there are no columns, view matching."""
+        if not set(self.names) <= set(batch.metadata):
+            return super().progress(batch)
+        first, second = map(unit, together(self.embed, batch.views[:2]))
+        values = self.values(batch.metadata)
+        known = values.isfinite().all(1)
+        weight = known.float() / known.sum().clamp(min=1)
+        nearest = (first @ second.T).masked_fill(~known, -torch.inf).argmax(1)
+        values = functional.normalize(values.nan_to_num() - weight @ values.nan_to_num(), dim=0)
+        apart = torch.cdist(values, values, p=1)
+        chance = (weight[:, None] * weight * apart).sum()
+        found = (weight * apart.gather(1, nearest[:, None])[:, 0]).sum()
+        return (1 - found / chance.clamp(min=1e-12)).clamp(min=0)

@@ -1,0 +1,27 @@
+"""L^exp for regression."""
+
+from __future__ import annotations
+
+from selfsight import losses
+from selfsight.methods._by_value import ByValue
+
+
+class RegressionExp(ByValue):
+    """Contrast images, pushed away by how far their number lies; needs columns of numbers.
+
+    Barbano, Dufumier, Duchesnay, Grangetto, Gori: Contrastive Learning for Regression in Multi-Site Brain Age
+    Prediction (ISBI 2023), L^exp.
+
+    columns: of metadata, whose numbers are compared.
+    kernel: how a difference becomes a weight; see `losses.kernel_weights`.
+    bandwidth: of the kernel, one number or one for each column, or the rule that finds it from the values of all
+        training images; the paper takes 2 years of age.
+    projector: widths of the head's layers; no batch norm.
+    temperature: of the softmax.
+
+    The largest exponent is subtracted after the product with 1 - w, where the authors' code does so before it,
+    which is another loss. An image with a missing value has only its own other views as positives. The rate
+    follows a cosine; the paper's falls by a tenth every 10 epochs.
+    """
+
+    loss = staticmethod(losses.regression_exp)
