@@ -8,10 +8,9 @@ from selfsight.losses.contrastive import info_nce, nt_xent, supcon
 from selfsight.losses.dependence import distance_correlation
 from selfsight.losses.distillation import byol, cross_view_entropy, dino, negative_cosine
 from selfsight.losses.information import barlow_twins, covariance, variance_hinge, vicreg
-from selfsight.losses.kernels import kernel_weights, rule_of_thumb
+from selfsight.losses.kernels import KERNELS, RULES, each_column, kernel_weights, rule_of_thumb
 from selfsight.losses.metric import MINING, margin, n_pair, soft_nearest_neighbour, triplet
 from selfsight.losses.mutual_information import donsker_varadhan, jensen_shannon, local_info_nce
-from selfsight.losses.kernels import KERNELS, RULES, each_column, kernel_weights, rule_of_thumb
 from selfsight.losses.reconstruction import masked_reconstruction, normalise_patches, patchify, unpatchify
 from selfsight.losses.weak import (
     eps_infonce,
@@ -25,8 +24,8 @@ from selfsight.losses.weak import (
 from selfsight.precision import full_precision
 
 __all__ = [
-    "MINING",
     "KERNELS",
+    "MINING",
     "RULES",
     "barlow_twins",
     "byol",
@@ -34,6 +33,7 @@ __all__ = [
     "cross_view_entropy",
     "dino",
     "distance_correlation",
+    "donsker_varadhan",
     "each_column",
     "eps_infonce",
     "eps_supcon",
@@ -41,11 +41,8 @@ __all__ = [
     "fair_kl",
     "full_precision",
     "info_nce",
-    "kernel_weights",
-    "donsker_varadhan",
-    "full_precision",
-    "info_nce",
     "jensen_shannon",
+    "kernel_weights",
     "local_info_nce",
     "margin",
     "masked_reconstruction",
