@@ -34,13 +34,29 @@ SHARED: Settings = {
 
 CROPS = {"crops": (2, 4), "local_size": 16, "global_scale": (0.2, 1.0), "local_scale": (0.05, 0.2)}
 
+HEAD = {"projector": (512, 128)}
+CONTRASTIVE = {"method_options": {**HEAD, "temperature": 0.2}}
+# BYOL's rate and momentum: a predictor that learns too fast kills dimensions of the encoder in the first epoch.
+PREDICTIVE = {"projector": (1024, 256), "predictor": (1024, 256), "momentum": 0.97}
+
 EXCEPTIONS: dict[str, Settings] = {
-    "simclr": {"method_options": {"projector": (512, 128), "temperature": 0.2}},
-    "moco_v2": {"method_options": {"projector": (512, 128), "queue": 4096, "momentum": 0.99}},
-    "byol": {
-        "method_options": {"projector": (1024, 256), "predictor": (1024, 256), "momentum": 0.97},
-        "lr": 1e-3,
-    },
+    "simclr": CONTRASTIVE,
+    "dcl": CONTRASTIVE,
+    "dclw": CONTRASTIVE,
+    "eps_infonce": CONTRASTIVE,
+    # Their authors' temperature for CIFAR-10 is .5, to which the prior and the weights belong.
+    "debiased": {"method_options": HEAD},
+    "hard_negatives": {"method_options": HEAD},
+    "clae": {"method_options": HEAD},
+    "align_uniform": {},
+    "metric_learning": {"method_options": HEAD},
+    "deep_infomax": {"method_options": {"units": 512}},
+    "nnclr": {"method_options": {"projector": (1024, 1024, 256), "predictor": (1024, 256), "queue": 4096}},
+    "moco_v1": {"method_options": {"queue": 4096, "momentum": 0.99}},
+    "moco_v3": {"method_options": PREDICTIVE, "lr": 1e-3},
+    "mean_shift": {"method_options": {**PREDICTIVE, "queue": 4096}, "lr": 1e-3},
+    "moco_v2": {"method_options": {**HEAD, "queue": 4096, "momentum": 0.99}},
+    "byol": {"method_options": PREDICTIVE, "lr": 1e-3},
     "simsiam": {"method_options": {"projector": (1024, 1024, 1024), "predictor": (256, 1024)}},
     # Codes at the paper's .05 are nearly uniform while embeddings are still alike, and stay so for the first
     # thousands of steps; and a queue of 15 batches is older here than what it should be compared with.
@@ -68,7 +84,12 @@ EXCEPTIONS: dict[str, Settings] = {
     # The paper's sum of both views' variance terms, where its code has their mean: the spread grows sooner.
     "vicreg": {"method_options": {"projector": (1024, 1024, 1024), "variance": 50.0}},
     "mv_mr": {"method_options": {"projector": (1024, 1024, 1024)}},
-    "supcon": {"method_options": {"projector": (512, 128)}},
+    "supcon": {"method_options": HEAD},
+    "eps_supcon": {"method_options": {**HEAD, "temperature": 0.1}},
+    "eps_supinfonce": {"method_options": {**HEAD, "temperature": 0.1}},
+    "y_aware": {"method_options": HEAD},
+    "regression_thr": {"method_options": HEAD},
+    "regression_exp": {"method_options": HEAD},
     "rotation": {},
     # A decoder narrower than the encoder, as in the paper, which decays weights by .05. The class token is not
     # trained; the mean of the others is what its decoder reads.
