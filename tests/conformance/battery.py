@@ -21,6 +21,7 @@ SIZE, IMAGES, CLASSES = 24, 24, 4
 SMALL: dict[str, dict[str, Any]] = {
     "barlow_twins": {"projector": (64, 64, 64)},
     "byol": {"projector": (64, 32), "predictor": (64, 32), "momentum": 0.8},
+    "clae": {"projector": (64, 32)},
     "deep_infomax": {"units": 64},
     "dino": {"out": 64, "hidden": 64, "bottleneck": 32, "momentum": 0.8, "batch_norm": True},
     "eps_infonce": {"projector": (64, 32)},

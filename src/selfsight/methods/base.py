@@ -19,7 +19,8 @@ from selfsight.nets import EMA, Encoder
 from selfsight.precision import full_precision
 from selfsight.views import Augmentation, Batch, ViewSet, multi_crop, two_views
 
-P, T = TypeVar("P"), TypeVar("T")
+P = TypeVar("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
