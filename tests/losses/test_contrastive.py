@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightly.loss import NTXentLoss
+from lightly.loss import DCLLoss, DCLWLoss, NTXentLoss
+from lightly.loss.hypersphere_loss import HypersphereLoss
 from pytorch_metric_learning.losses import SupConLoss
 
 from selfsight import losses
@@ -89,6 +90,156 @@ def test_supcon_with_missing_labels_and_lonely_anchors(count):
 def test_supcon_without_labels_is_nt_xent():
     za, zb = views()
     agree(losses.supcon([za, zb], torch.full((6,), -1), 0.5), losses.nt_xent(za, zb, 0.5), (za, zb))
+
+
+def test_cross_view_is_its_formula():
+    q, k = views()
+    a, b = (F.normalize(x.detach(), dim=1).numpy() for x in (q, k))
+    terms = [np.log(sum(np.exp(a[i] @ key / 0.2) for key in b)) - a[i] @ b[i] / 0.2 for i in range(6)]
+    assert losses.cross_view(q, k, 0.2).item() == pytest.approx(np.mean(terms))
+
+
+def test_cross_view_is_one_direction_of_pytorchs_cross_entropy():
+    q, k = views()
+    logits = F.normalize(q, dim=1) @ F.normalize(k, dim=1).T / 0.2
+    agree(losses.cross_view(q, k, 0.2), F.cross_entropy(logits, torch.arange(6)), (q, k))
+
+
+def test_cross_view_of_equal_embeddings():
+    same = torch.ones(5, 4)
+    assert losses.cross_view(same, same).item() == pytest.approx(math.log(5), abs=1e-6)
+
+
+def test_dcl_equals_lightly():
+    za, zb = views()
+    agree(losses.dcl(za, zb, 0.3), DCLLoss(temperature=0.3)(za, zb), (za, zb))
+
+
+def lightlys_weights(sigma):
+    """lightly's own warns that it copies a tensor."""
+    return lambda za, zb: 2 - len(za) * ((za.detach() * zb.detach()).sum(1) / sigma).softmax(0)
+
+
+def test_weighted_dcl_equals_lightly():
+    za, zb = views()
+    theirs = DCLLoss(temperature=0.3, weight_fn=lightlys_weights(0.4))(za, zb)
+    agree(losses.dcl(za, zb, 0.3, sigma=0.4), theirs, (za, zb))
+    with pytest.warns(UserWarning, match="copy construct"):
+        assert losses.dcl(za, zb, 0.3, sigma=0.4).item() == pytest.approx(DCLWLoss(0.3, 0.4)(za, zb).item())
+
+
+def test_weights_of_dcl_average_one_and_grow_with_disagreement():
+    za, zb = views()
+    weights = losses.dcl_weights(za, zb, 0.5)
+    torch.testing.assert_close(weights.mean(), torch.ones((), dtype=torch.float64))
+    assert torch.equal(weights.argsort(), F.cosine_similarity(za, zb).argsort(descending=True))
+
+
+def weights_of_a_rank(za, zb):
+    mine = slice(3 * torch.distributed.get_rank(), 3 * torch.distributed.get_rank() + 3)
+    return losses.dcl_weights(za[mine], zb[mine])
+
+
+def test_weights_of_dcl_average_one_over_all_ranks(gloo_pool):
+    za, zb = (view.detach() for view in views())
+    torch.testing.assert_close(torch.cat(gloo_pool.run(weights_of_a_rank, za, zb)), losses.dcl_weights(za, zb))
+
+
+@pytest.mark.parametrize("sigma", [None, 0.5])
+def test_dcl_of_equal_embeddings(sigma):
+    same = torch.ones(5, 4)
+    assert losses.dcl(same, same, 0.1, sigma).item() == pytest.approx(math.log(8), abs=1e-5)
+
+
+def debiased_formula(za, zb, temperature, prior, beta):
+    """Weights, correction and floor in plain exponentials, anchor by anchor."""
+    a, b = (F.normalize(x.detach(), dim=1).numpy() for x in (za, zb))
+    total, count = 0.0, 2 * len(a) - 2
+    for first, second in ((a, b), (b, a)):
+        for i, anchor in enumerate(first):
+            positive = np.exp(anchor @ second[i] / temperature)
+            others = np.concatenate([np.delete(first, i, 0), np.delete(second, i, 0)])
+            negatives = np.exp(others @ anchor / temperature)
+            weights = negatives**beta / np.mean(negatives**beta)
+            corrected = ((weights * negatives).sum() - prior * count * positive) / (1 - prior)
+            corrected = max(corrected, count * np.exp(-1 / temperature))
+            total -= np.log(positive / (positive + corrected))
+    return total / (2 * len(a))
+
+
+@pytest.mark.parametrize("prior", [0.0, 0.1, 0.7])
+@pytest.mark.parametrize("beta", [0.0, 0.5, 2.0])
+def test_hard_negatives_are_their_formula(prior, beta):
+    za, zb = views()
+    expected = debiased_formula(za, zb, 0.5, prior, beta)
+    assert losses.hard_negatives(za, zb, 0.5, prior, beta).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("prior", [0.0, 0.1, 0.7])
+def test_debiased_is_its_formula_and_hard_negatives_without_beta(prior):
+    za, zb = views()
+    debiased = losses.debiased(za, zb, 0.5, prior)
+    assert debiased.item() == pytest.approx(debiased_formula(za, zb, 0.5, prior, 0.0))
+    agree(losses.hard_negatives(za, zb, 0.5, prior, beta=0.0), debiased, (za, zb))
+
+
+def test_debiased_without_a_prior_is_nt_xent():
+    za, zb = views()
+    agree(losses.debiased(za, zb, 0.3, prior=0.0), losses.nt_xent(za, zb, 0.3), (za, zb))
+
+
+def test_debiased_and_hard_negatives_of_equal_embeddings():
+    same = torch.ones(5, 4)
+    for loss in (losses.debiased(same, same), losses.hard_negatives(same, same)):
+        assert loss.item() == pytest.approx(math.log(9), abs=1e-5)
+
+
+@pytest.mark.parametrize("prior", [0.0, 0.1, 0.9])
+def test_nothing_overflows_in_single_precision(prior):
+    za, zb = (torch.randn(8, 5).requires_grad_() for _ in range(2))
+    for loss in (
+        losses.hard_negatives(za, zb, temperature=0.005, prior=prior, beta=6.0),
+        losses.debiased(za, zb, temperature=0.005, prior=prior),
+        losses.dcl(za, zb, temperature=0.005, sigma=0.005),
+        losses.uniformity(za, t=500.0),
+    ):
+        assert loss.isfinite()
+        assert all(g is None or g.isfinite().all() for g in torch.autograd.grad(loss, (za, zb), allow_unused=True))
+
+
+@pytest.mark.parametrize("alpha", [1.0, 2.0, 3.0])
+def test_alignment_and_uniformity_equal_lightly(alpha):
+    za, zb = views()
+    ours = losses.alignment(za, zb, alpha) + (losses.uniformity(za, 1.5) + losses.uniformity(zb, 1.5)) / 2
+    agree(ours, HypersphereLoss(t=1.5, alpha=alpha)(za, zb), (za, zb))
+
+
+def test_alignment_and_uniformity_of_equal_embeddings_are_zero():
+    same = torch.ones(5, 4)
+    assert losses.uniformity(same).item() == pytest.approx(0, abs=1e-6)
+    assert losses.alignment(same, same).item() == 0
+    assert losses.alignment(same, same, alpha=1.0).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_uniformity_of_two_opposite_points_is_their_distance():
+    opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert losses.uniformity(opposite, t=3.0).item() == pytest.approx(-12)
+
+
+@pytest.mark.parametrize("largest", [1, 30])
+def test_blocks_change_nothing(monkeypatch, largest):
+    za, zb = views()
+    labels = torch.tensor([0, -1, 0, 1, 2, 1])
+    queue = F.normalize(torch.randn(7, 5, dtype=torch.float64), dim=1)
+
+    def all_of_them():
+        pairs = (losses.nt_xent, losses.cross_view, losses.dcl, losses.debiased, losses.hard_negatives)
+        others = losses.supcon([za, zb], labels) + losses.info_nce(za, zb, queue) + losses.uniformity(za)
+        return sum(loss(za, zb) for loss in pairs) + others
+
+    whole = all_of_them()
+    monkeypatch.setitem(blocks.LARGEST_BLOCK, "cpu", largest)
+    agree(all_of_them(), whole, (za, zb))
 
 
 def test_blocks_hold_no_more_than_promised(monkeypatch):

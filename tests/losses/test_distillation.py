@@ -27,6 +27,18 @@ def test_byol_is_the_distance_on_the_sphere():
     assert losses.negative_cosine(p, 3 * p).item() == pytest.approx(-1)
 
 
+def test_mean_shift_is_the_mean_distance_to_the_neighbours():
+    q, neighbours = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, 3, 5, dtype=torch.float64)
+    unit = torch.nn.functional.normalize
+    distances = (unit(q, dim=1)[:, None] - unit(neighbours, dim=2)).square().sum(2)
+    torch.testing.assert_close(losses.mean_shift(q, neighbours), distances.mean())
+
+
+def test_mean_shift_with_the_target_alone_is_byol():
+    q, target = torch.randn(2, 6, 5)
+    torch.testing.assert_close(losses.mean_shift(q, target[:, None]), losses.byol(q, target))
+
+
 @pytest.mark.parametrize("crops", [2, 5])
 def test_dino_equals_lightly(crops):
     teacher = list(torch.randn(2, 6, 11, dtype=torch.float64))

@@ -40,6 +40,19 @@ def info_nce(q, k):
     return losses.info_nce(q, k, queue.double() if q.dtype == torch.float64 else queue)
 
 
+def to_targets(q, k):
+    return losses.cross_view(q, k.detach())
+
+
+def cautious_hard_negatives(za, zb):
+    """With a prior so large that the floor holds for some anchors."""
+    return losses.hard_negatives(za, zb, prior=0.6, beta=0.5)
+
+
+def first_power_alignment(za, zb):
+    return losses.alignment(za, zb, alpha=1.0)
+
+
 def vicreg(za, zb):
     terms = losses.vicreg(za, zb, margin=1.5)
     return 25 * terms["invariance"] + 25 * terms["variance"] + terms["covariance"]
@@ -107,6 +120,15 @@ def make_cases(dtype=torch.float64):
     return {
         "nt_xent": Case(losses.nt_xent, pair(), 2),
         "info_nce": Case(info_nce, pair(), 1),
+        "cross_view": Case(losses.cross_view, pair(), 2),
+        "to_targets": Case(to_targets, pair(), 1),
+        "dcl": Case(losses.dcl, pair(), 2),
+        "debiased": Case(losses.debiased, pair(), 2),
+        "hard_negatives": Case(losses.hard_negatives, pair(), 2),
+        "cautious_hard_negatives": Case(cautious_hard_negatives, pair(), 2),
+        "alignment": Case(losses.alignment, pair(), 2),
+        "first_power_alignment": Case(first_power_alignment, pair(), 2),
+        "uniformity": Case(losses.uniformity, [draw(N, D)], 1),
         "supcon": Case(supcon, [*pair(), draw(N, D), labels], 3),
         "triplet": Case(triplet("all"), [*pair(), labels], 2),
         "semi_hard_triplet": Case(triplet("semi_hard", smooth=True), [*pair(), labels], 2),
@@ -127,6 +149,7 @@ def make_cases(dtype=torch.float64):
         "fair_kl": Case(fair_kl, [*pair(), classes, bias], 2),
         "negative_cosine": Case(losses.negative_cosine, pair(), 1),
         "byol": Case(losses.byol, pair(), 1),
+        "mean_shift": Case(losses.mean_shift, [draw(N, D), draw(N, 3, D)], 1),
         "dino": Case(dino, [draw(N, D) for _ in range(5)], 3),
         "swav": Case(swav, [F.normalize(draw(N, D), dim=1) for _ in range(6)], 4),
         "barlow_twins": Case(losses.barlow_twins, pair(), 2),

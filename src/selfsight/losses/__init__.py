@@ -4,9 +4,20 @@ The mean over ranks of what they return, and of the gradients, is that of the gl
 """
 
 from selfsight.losses.clustering import sinkhorn, swapped_prediction
-from selfsight.losses.contrastive import info_nce, nt_xent, supcon
+from selfsight.losses.contrastive import (
+    alignment,
+    cross_view,
+    dcl,
+    dcl_weights,
+    debiased,
+    hard_negatives,
+    info_nce,
+    nt_xent,
+    supcon,
+    uniformity,
+)
 from selfsight.losses.dependence import distance_correlation
-from selfsight.losses.distillation import byol, cross_view_entropy, dino, negative_cosine
+from selfsight.losses.distillation import byol, cross_view_entropy, dino, mean_shift, negative_cosine
 from selfsight.losses.information import barlow_twins, covariance, variance_hinge, vicreg
 from selfsight.losses.kernels import KERNELS, RULES, each_column, kernel_weights, rule_of_thumb
 from selfsight.losses.metric import MINING, margin, n_pair, soft_nearest_neighbour, triplet
@@ -27,10 +38,15 @@ __all__ = [
     "KERNELS",
     "MINING",
     "RULES",
+    "alignment",
     "barlow_twins",
     "byol",
     "covariance",
+    "cross_view",
     "cross_view_entropy",
+    "dcl",
+    "dcl_weights",
+    "debiased",
     "dino",
     "distance_correlation",
     "donsker_varadhan",
@@ -40,6 +56,7 @@ __all__ = [
     "eps_supinfonce",
     "fair_kl",
     "full_precision",
+    "hard_negatives",
     "info_nce",
     "jensen_shannon",
     "kernel_weights",
@@ -47,6 +64,7 @@ __all__ = [
     "margin",
     "masked_reconstruction",
     "n_pair",
+    "mean_shift",
     "negative_cosine",
     "normalise_patches",
     "nt_xent",
@@ -59,6 +77,7 @@ __all__ = [
     "supcon",
     "swapped_prediction",
     "triplet",
+    "uniformity",
     "unpatchify",
     "variance_hinge",
     "vicreg",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsight.distributed import gather, rank
-from selfsight.losses.blocks import sum_over_rows
+from selfsight.distributed import gather, rank, world_size
+from selfsight.losses.blocks import stack_rows, sum_over_rows
 from selfsight.precision import full_precision
 
 
@@ -79,6 +80,149 @@ def supcon(
 
     mean = sum_over_rows(loss, [anchors, itself], [keys, classes]) / len(anchors)
     return mean if base_temperature is None else mean * (temperature / base_temperature)
+
+
+@full_precision
+def cross_view(anchors: Tensor, keys: Tensor, temperature: float = 0.2) -> Tensor:
+    """Cross entropy of each anchor's own key against the keys of all images of the batch.
+
+    anchors, keys: `(N, D)` of two views, any norm; detach the side that is a target. The keys are
+    those of all ranks; other anchors are no negatives. All equal: `ln N`.
+
+    Chen, Xie, He: MoCo v3 (ICCV 2021), eq. 1; Dwibedi et al.: NNCLR (ICCV 2021), eq. 3.
+    """
+    anchors, keys = F.normalize(anchors, dim=-1), F.normalize(keys, dim=-1)
+    positives = (anchors * keys).sum(-1) / temperature
+
+    def loss(anchors: Tensor, keys: Tensor) -> Tensor:
+        return (anchors / temperature @ keys.T).logsumexp(1).sum()
+
+    return sum_over_rows(loss, [anchors], [gather(keys)]) / len(anchors) - positives.mean()
+
+
+@full_precision
+def dcl(za: Tensor, zb: Tensor, temperature: float = 0.1, sigma: float | None = None) -> Tensor:
+    """Contrast without the positive in the denominator, the mean over the `2N` anchors.
+
+    za, zb: `(N, D)` projections of two views, any norm. The negatives of an anchor are both views of
+    every other image, on all ranks. sigma: weight the positives by `dcl_weights` (DCLW).
+    All equal: `ln(2N - 2)`; the loss may be negative.
+
+    Yeh, Hong, Hsu, Liu, Chen, LeCun: Decoupled Contrastive Learning (ECCV 2022), eq. 6.
+    """
+    anchors, positives, own, keys = _two_views(za, zb)
+    weights = torch.ones_like(positives) if sigma is None else dcl_weights(za, zb, sigma).repeat(2)
+
+    def negatives(anchors: Tensor, own: Tensor, keys: Tensor) -> Tensor:
+        return (anchors / temperature @ keys.T).scatter_(1, own, -torch.inf).logsumexp(1).sum()
+
+    return sum_over_rows(negatives, [anchors, own], [keys]) / len(anchors) - (weights * positives).mean() / temperature
+
+
+@full_precision
+@torch.no_grad()
+def dcl_weights(za: Tensor, zb: Tensor, sigma: float = 0.5) -> Tensor:
+    """Weights `(N,)` of the positives of DCLW, large where views differ; the mean over all ranks is 1.
+
+    Yeh et al.: Decoupled Contrastive Learning (ECCV 2022), section 3.2: two minus a von Mises-Fisher
+    density over its mean. No gradient passes.
+    """
+    agreement = F.cosine_similarity(za, zb, dim=-1) / sigma
+    density = (agreement - gather(agreement).logsumexp(0)).exp()
+    return 2 - len(agreement) * world_size() * density
+
+
+@full_precision
+def debiased(za: Tensor, zb: Tensor, temperature: float = 0.5, prior: float = 0.1) -> Tensor:
+    """NT-Xent that allows for negatives which are of the anchor's class, the mean over the `2N` anchors.
+
+    za, zb: `(N, D)` projections of two views, any norm; prior: the share of such negatives. The sum
+    of the negatives, those of all ranks, is corrected by the positive and is at least its smallest
+    possible value. Prior 0 is NT-Xent. All equal: `ln(2N - 1)`.
+
+    Chuang, Robinson, Lin, Torralba, Jegelka: Debiased Contrastive Learning (NeurIPS 2020), eq. 7-8 with M = 1.
+    """
+    anchors, positives, own, keys = _two_views(za, zb)
+
+    def loss(anchors: Tensor, positives: Tensor, own: Tensor, keys: Tensor) -> Tensor:
+        negatives = (anchors / temperature @ keys.T).scatter_(1, own, -torch.inf).logsumexp(1)
+        return _debiased_entropy(positives, negatives, len(keys) - 2, temperature, prior).sum()
+
+    return sum_over_rows(loss, [anchors, positives, own], [keys]) / len(anchors)
+
+
+@full_precision
+def hard_negatives(za: Tensor, zb: Tensor, temperature: float = 0.5, prior: float = 0.1, beta: float = 1.0) -> Tensor:
+    """The debiased loss with negatives weighted by `exp(beta * similarity / temperature)`.
+
+    za, zb: `(N, D)` projections of two views, any norm; prior: as in `debiased`. The weights have a
+    mean of one over an anchor's negatives, and pass gradients. Beta 0 is `debiased`. All equal: `ln(2N - 1)`.
+
+    Robinson, Chuang, Sra, Jegelka: Contrastive Learning with Hard Negative Samples (ICLR 2021), eq. 4-5.
+    """
+    anchors, positives, own, keys = _two_views(za, zb)
+    count = len(keys) - 2
+
+    def loss(anchors: Tensor, positives: Tensor, own: Tensor, keys: Tensor) -> Tensor:
+        similarity = anchors / temperature @ keys.T
+        weights = (beta * similarity).scatter_(1, own, -torch.inf).logsumexp(1) - math.log(count)
+        negatives = ((1 + beta) * similarity).scatter_(1, own, -torch.inf).logsumexp(1) - weights
+        return _debiased_entropy(positives, negatives, count, temperature, prior).sum()
+
+    return sum_over_rows(loss, [anchors, positives, own], [keys]) / len(anchors)
+
+
+def _debiased_entropy(positives: Tensor, negatives: Tensor, count: int, temperature: float, prior: float) -> Tensor:
+    """`-log(p / (p + g))` of each anchor, `p` the positive and `g` the corrected sum of its negatives.
+
+    positives: cosines; negatives: logarithm of the sum over the `count` negatives. All in logarithms:
+    `e^negatives - prior * count * e^positives` is `e^negatives` times a share, which is 0 where the
+    correction exceeds the sum and the floor holds.
+    """
+    positives = positives / temperature
+    excess = positives + (math.log(prior) if prior else -math.inf) + math.log(count) - negatives
+    share = -torch.expm1(excess.clamp(max=0))
+    corrected = negatives + share.clamp(min=1e-30).log() - math.log1p(-prior)
+    floor = torch.full_like(corrected, math.log(count) - 1 / temperature)
+    return F.softplus(torch.maximum(corrected, floor) - positives)
+
+
+@full_precision
+def alignment(za: Tensor, zb: Tensor, alpha: float = 2.0) -> Tensor:
+    """Mean distance of two views `(N, D)` on the sphere, to the power `alpha`. All equal: 0.
+
+    Wang, Isola: Alignment and Uniformity on the Hypersphere (ICML 2020), section 4.1.
+    """
+    squares = (F.normalize(za, dim=-1) - F.normalize(zb, dim=-1)).square().sum(-1)
+    # Below 2 the power has an infinite slope at 0.
+    return (squares if alpha == 2 else squares.clamp(min=1e-12) ** (alpha / 2)).mean()
+
+
+@full_precision
+def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
+    """Logarithm of the mean of `exp(-t |x - y|^2)` over all pairs of images on all ranks.
+
+    z: `(N, D)` of one view, any norm. All equal: 0, the largest value.
+
+    Wang, Isola: Alignment and Uniformity on the Hypersphere (ICML 2020), section 4.1.
+    """
+    rows, keys, itself = anchors_and_keys(F.normalize(z, dim=-1)[None])
+
+    def log_sums(rows: Tensor, itself: Tensor) -> Tensor:
+        return (2 * t * (rows @ keys.T - 1)).scatter_(1, itself[:, None], -torch.inf).logsumexp(1)
+
+    sums = stack_rows(log_sums, rows, itself, columns=len(keys))
+    return gather(sums).logsumexp(0) - math.log(len(keys) * (len(keys) - 1))
+
+
+def _two_views(za: Tensor, zb: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Both views as anchors `(2N, D)`, each one's cosine with its other view `(2N,)`, the positions
+    `(2N, 2)` of both views of its image among the keys, and the keys `(2 * W * N, D)`."""
+    views = F.normalize(torch.stack([za, zb]), dim=-1)
+    anchors, keys, itself = anchors_and_keys(views)
+    positives = (anchors * views.flip(0).flatten(0, 1)).sum(-1)
+    other = (itself + len(keys) // 2) % len(keys)
+    return anchors, positives, torch.stack([itself, other], 1), keys
 
 
 def anchors_and_keys(views: Tensor) -> tuple[Tensor, Tensor, Tensor]:

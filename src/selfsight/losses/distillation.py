@@ -32,6 +32,18 @@ def byol(p: Tensor, z: Tensor) -> Tensor:
 
 
 @full_precision
+def mean_shift(q: Tensor, neighbours: Tensor) -> Tensor:
+    """Mean squared distance, on the sphere, of predictions to the neighbours of their targets.
+
+    q: `(N, D)`; neighbours: `(N, k, D)`, no gradient into them. With each target as its only
+    neighbour it is `byol`. All equal: 0.
+
+    Koohpayegani, Tejankar, Pirsiavash: Mean Shift for Self-Supervised Learning (ICCV 2021), section 3.
+    """
+    return byol(q[:, None], neighbours)
+
+
+@full_precision
 def dino(
     student: Sequence[Tensor],
     teacher: Sequence[Tensor],
