@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from selfsight.losses import blocks
 from selfsight.methods._queue import Queue
 
 
@@ -40,6 +41,35 @@ def test_the_place_travels_with_the_state():
 def test_a_batch_longer_than_the_queue_is_named():
     with pytest.raises(ValueError, match=r"queue of 2 cannot hold a batch of 3: lengthen it with queue="):
         Queue(2, 1).push(torch.zeros(3, 1))
+
+
+def test_nearest_rows_come_in_order_and_by_cosine(monkeypatch):
+    queue = Queue(7, 3)
+    z = 10 * torch.randn(5, 3)
+    nearest = queue.nearest(z, 3)
+    similarity = torch.nn.functional.cosine_similarity(z[:, None], queue.rows, dim=2)
+    assert torch.equal(nearest, queue.rows[similarity.argsort(1, descending=True)[:, :3]])
+    monkeypatch.setitem(blocks.LARGEST_BLOCK, "cpu", 14)
+    assert torch.equal(queue.nearest(z, 3), nearest)
+    assert torch.equal(queue.nearest(queue.rows)[:, 0], queue.rows)
+
+
+def test_nearest_rows_are_found_in_full_precision():
+    queue, z = Queue(64, 3), torch.randn(16, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(queue.nearest(z), queue.nearest(z.double().float()))
+        assert queue.nearest(z.bfloat16()).dtype == torch.float32
+    assert not queue.nearest(z.requires_grad_()).requires_grad
+
+
+def test_a_length_that_cannot_work_is_refused_and_one_that_meets_itself_is_told(caplog):
+    with pytest.raises(ValueError, match=r"queue of 4 cannot hold a batch of 6: lengthen it with queue="):
+        Queue(4, 1).check(samples=100, batch=6)
+    Queue(6, 1).check(samples=6, batch=6)
+    assert not caplog.records
+    Queue(7, 1).check(samples=6, batch=6)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "queue of 7" in record.message and "6 images" in record.message
 
 
 def shares():

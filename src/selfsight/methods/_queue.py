@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from selfsight import distributed
+from selfsight.losses.blocks import block_height
+from selfsight.precision import full_precision
+
+log = logging.getLogger(__name__)
 
 
 class Queue(nn.Module):
@@ -34,17 +40,42 @@ class Queue(nn.Module):
         """This rank's part of the rows; the parts of all ranks are the whole."""
         return self.rows.tensor_split(distributed.world_size())[distributed.rank()]
 
+    def check(self, *, samples: int, batch: int) -> None:
+        """Refuse, before training begins, a batch that does not fit; warn where images meet themselves."""
+        self._hold(batch)
+        if len(self.rows) > samples:
+            log.warning(
+                "a queue of %d is longer than the data, %d images, which meet their own former embeddings in it: "
+                "shorten it with queue=, --method.queue on the shell, if they should not",
+                len(self.rows),
+                samples,
+            )
+
+    @torch.no_grad()
+    @full_precision
+    def nearest(self, z: Tensor, count: int = 1) -> Tensor:
+        """The `count` rows nearest to each of `z` `(N, D)` by cosine, nearest first: `(N, count, D)`.
+
+        The rows must be of unit length. None is a row of the present batch, if that is pushed after use.
+        """
+        blocks = z.split(block_height(z, len(self.rows)))
+        return self.rows[torch.cat([(block @ self.rows.T).topk(count).indices for block in blocks])]
+
     @torch.no_grad()
     def push(self, embeddings: Tensor) -> None:
         """Add the embeddings `(B, D)` of each rank, in the order of the ranks."""
         newest = distributed.gather(embeddings).to(self.rows.dtype)
-        if len(newest) > len(self.rows):
-            raise ValueError(
-                f"a queue of {len(self.rows)} cannot hold a batch of {len(newest)}: lengthen it with queue="
-            )
+        self._hold(len(newest))
         places = (torch.arange(len(newest), device=self.rows.device) + self.pushed) % len(self.rows)
         self.rows[places] = newest
         self.pushed += len(newest)
+
+    def _hold(self, batch: int) -> None:
+        if batch > len(self.rows):
+            raise ValueError(
+                f"a queue of {len(self.rows)} cannot hold a batch of {batch}: lengthen it with queue=, "
+                f"--method.queue on the shell, or lower batch_size"
+            )
 
     def get_extra_state(self) -> dict[str, int]:
         """How many embeddings were pushed so far."""

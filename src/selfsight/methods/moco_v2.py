@@ -77,6 +77,11 @@ class MoCoV2(Method):
         """Weight decay on all parameters, as in the paper's code."""
         return all_decayed(self)
 
+    def prepare(self, *, samples: int, steps: int, epochs: int, batch: int, metadata: dict[str, Tensor]) -> None:
+        """Refuse a queue that is shorter than a batch."""
+        super().prepare(samples=samples, steps=steps, epochs=epochs, batch=batch, metadata=metadata)
+        self.queue.check(samples=samples, batch=batch)
+
     def after_backward(self) -> None:
         """Enqueue: a batch's keys are negatives of later batches only."""
         assert self.fresh_keys is not None, "after_backward follows forward"

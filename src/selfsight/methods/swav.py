@@ -96,6 +96,12 @@ class SwAV(Method):
         """Weight decay and LARS on all parameters, as in the paper."""
         return all_decayed(self)
 
+    def prepare(self, *, samples: int, steps: int, epochs: int, batch: int, metadata: dict[str, Tensor]) -> None:
+        """Refuse a queue that is shorter than a batch."""
+        super().prepare(samples=samples, steps=steps, epochs=epochs, batch=batch, metadata=metadata)
+        if self.queue is not None:
+            self.queue.check(samples=samples, batch=batch)
+
     def after_backward(self) -> None:
         """Hold the prototypes still at first; remember the embeddings for later assignments."""
         if self.epoch < self.freeze_epochs:
