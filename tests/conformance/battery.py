@@ -23,6 +23,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "byol": {"projector": (64, 32), "predictor": (64, 32), "momentum": 0.8},
     "clae": {"projector": (64, 32)},
     "deep_infomax": {"units": 64},
+    "dcl": {"projector": (64, 32)},
+    "dclw": {"projector": (64, 32)},
     "dino": {"out": 64, "hidden": 64, "bottleneck": 32, "momentum": 0.8, "batch_norm": True},
     "eps_infonce": {"projector": (64, 32)},
     "eps_supcon": {"projector": (64, 32)},
