@@ -122,12 +122,12 @@ def test_a_method_in_60_lines(workplace):
             (workplace / note.removeprefix("file: ")).write_text(code)
         else:
             run_code(code)
-    assert selfsight.open_run("runs/dcl").finished
-    lines = [line for line in (workplace / "dcl.py").read_text().splitlines() if line.strip()]
+    assert selfsight.open_run("runs/spectral").finished
+    lines = [line for line in (workplace / "spectral.py").read_text().splitlines() if line.strip()]
     assert len(lines) <= 60
-    test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_dcl.py"]
+    test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_spectral.py"]
     subprocess.run(test, cwd=workplace, check=True, capture_output=True)
-    lint = [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), "dcl.py"]
+    lint = [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), "spectral.py"]
     subprocess.run(lint, cwd=workplace, check=True, capture_output=True)
 
 
