@@ -183,7 +183,7 @@ def losses_and_gradients(name: str, state: dict[str, Any], batches: list[Batch],
 
 def one_key_group(name: str) -> dict[str, Any]:
     """Options with which groups of keys do not straddle ranks."""
-    return {"key_group": IMAGES // 4} if name == "moco_v2" else {}
+    return {"key_group": IMAGES // 4} if name in ("moco_v1", "moco_v2") else {}
 
 
 def tensors(method: Method) -> dict[str, Tensor]:
