@@ -19,16 +19,19 @@ from selfsight.views import Batch
 SIZE, IMAGES, CLASSES = 24, 24, 4
 
 SMALL: dict[str, dict[str, Any]] = {
+    "align_uniform": {"projector": (32,)},
     "barlow_twins": {"projector": (64, 64, 64)},
     "byol": {"projector": (64, 32), "predictor": (64, 32), "momentum": 0.8},
     "clae": {"projector": (64, 32)},
     "deep_infomax": {"units": 64},
     "dcl": {"projector": (64, 32)},
     "dclw": {"projector": (64, 32)},
+    "debiased": {"projector": (64, 32)},
     "dino": {"out": 64, "hidden": 64, "bottleneck": 32, "momentum": 0.8, "batch_norm": True},
     "eps_infonce": {"projector": (64, 32)},
     "eps_supcon": {"projector": (64, 32)},
     "eps_supinfonce": {"projector": (64, 32)},
+    "hard_negatives": {"projector": (64, 32)},
     "mae": {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
     "metric_learning": {"projector": (64, 32)},
     "moco_v1": {"projector": (32,), "queue": 96, "momentum": 0.9, "key_group": 6},

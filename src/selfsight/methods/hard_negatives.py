@@ -1,0 +1,60 @@
+"""Contrastive learning with hard negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from selfsight import losses
+from selfsight.methods.base import Method, Optimisation, mean, pairs
+from selfsight.nets import Encoder, mlp
+from selfsight.views import Augmentation, Batch
+
+
+class HardNegatives(Method):
+    """Contrast two views with the batch, in which the images most alike weigh most, debiased.
+
+    Robinson, Chuang, Sra, Jegelka: Contrastive Learning with Hard Negative Samples (ICLR 2021),
+    eq. 4-5.
+
+    projector: widths of the head's layers; batch norm after all but the last.
+    temperature: of the softmax.
+    prior: the paper's tau+, the share of negatives of an image's own class; one over the number of classes.
+    beta: how much harder negatives outweigh others; 0 for not at all.
+
+    As in the authors' code the weights are exp(beta s / temperature), and pass gradients. The
+    negatives are those of all ranks. The rate follows a cosine, where the paper's is constant.
+    """
+
+    optimisation = Optimisation(optimizer="adam", lr=1e-3, weight_decay=1e-6, warmup_epochs=0)
+    augmentation = Augmentation(scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_p=0.8, grayscale=0.2, blur=0.5)
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        projector: Sequence[int] = (512, 128),
+        temperature: float = 0.5,
+        prior: float = 0.1,
+        beta: float = 1.0,
+    ):
+        if not 0 <= prior < 1:
+            raise ValueError(f"prior is {prior}: it is a share of the images, at least 0 and less than 1")
+        super().__init__(encoder)
+        self.projector = mlp(encoder.width, *projector)
+        self.temperature, self.prior, self.beta = temperature, prior, beta
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Loss of two views, each through the network by itself, or the mean over the pairs of more."""
+        self.check(batch, views=2, or_more=True)
+        z = list(map(self.embed, batch.views))
+        return {"loss": mean([self.contrast(za, zb) for za, zb in pairs(z)])}
+
+    def contrast(self, za: Tensor, zb: Tensor) -> Tensor:
+        """Loss of two views' projections `(B, D)`."""
+        return losses.hard_negatives(za, zb, self.temperature, self.prior, self.beta)
+
+    def embed(self, view: Tensor) -> Tensor:
+        """Projections `z`."""
+        return self.projector(self.encoder(view))
