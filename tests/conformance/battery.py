@@ -34,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "hard_negatives": {"projector": (64, 32)},
     "mae": {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
     "metric_learning": {"projector": (64, 32)},
+    "mean_shift": {"projector": (64, 32), "predictor": (64, 32), "queue": 96, "neighbours": 2, "momentum": 0.8},
     "moco_v1": {"projector": (32,), "queue": 96, "momentum": 0.9, "key_group": 6},
     "moco_v2": {"projector": (64, 32), "queue": 96, "momentum": 0.9, "key_group": 6},
     "moco_v3": {"projector": (64, 32), "predictor": (64, 32), "momentum": 0.8},
