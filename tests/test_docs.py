@@ -25,6 +25,8 @@ from selfsight.methods import method_names
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = ROOT / "docs" / "templates"
 PAGES = [*ROOT.glob("*.md"), *(path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent != TEMPLATES)]
+PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 BLOCK = re.compile(r"(?:<!-- (?P<note>.*?) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL)
 
 # Examples run as printed except for their size.
@@ -74,8 +76,8 @@ def workplace(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run_code(code: str) -> None:
-    exec(compile(smaller(code), "example", "exec"), {"__name__": "example"})
+def run_code(code: str, names: dict | None = None) -> None:
+    exec(compile(smaller(code), "example", "exec"), {"__name__": "example"} if names is None else names)
 
 
 def test_the_main_job_of_the_readme_runs_in_python_and_on_the_shell(workplace):
@@ -166,6 +168,18 @@ def test_every_call_in_a_page_can_be_made(page, tmp_path):
 @pytest.fixture(scope="module")
 def generate() -> ModuleType:
     """docs/generate.py."""
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_runs_from_top_to_bottom(page, workplace):
+    """Its code blocks share their names; those that are files of their own are written."""
+    names = {"__name__": page.stem}
+    for note, code in blocks(page, "python"):
+        if note and note.startswith("file: "):
+            (workplace / note.removeprefix("file: ")).write_text(code)
+        else:
+            run_code(code, names)
+
+
+def test_the_tables_of_the_readme_are_what_code_says():
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
