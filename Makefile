@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 WORKERS ?= auto
 
-.PHONY: demo test lint types bench docs clean
+.PHONY: demo test lint types bench docs site clean
 
 demo: $(VENV)/.ready ## the main job on embedded real data
 	@$(BIN)/selfsight demo --out runs/demo --overwrite
@@ -24,11 +24,14 @@ types: $(VENV)/.ready-dev
 bench: $(VENV)/.ready-dev ## make bench DATA=cifar10 measures training as well
 	@$(BIN)/python benchmarks/speed.py $(if $(DATA),--data $(DATA))
 
-docs: $(VENV)/.ready-dev ## rewrite the generated tables of README.md
+docs: $(VENV)/.ready-dev ## rewrite README's tables and the pages of methods
 	@$(BIN)/python docs/generate.py
 
+site: $(VENV)/.ready-dev ## build the documentation into site/; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist site
 
 $(VENV)/.created:
 	@test -n "$(PYTHON)" || { echo "selfsight needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
+from itertools import groupby
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -107,7 +108,11 @@ def keywords(name: str) -> str:
     assert not missing, f"the docstring of {name} does not describe {', '.join(missing)}"
     if not known:
         return "It has no keywords of its own."
-    rows = [(code(key), code(shown(item.default)), described[key]) for key, item in known.items()]
+    rows = []
+    for meaning, keys in groupby(known, key=lambda key: described[key]):
+        together = list(keys)  # described by one line
+        defaults = ", ".join(code(shown(known[key].default)) for key in together)
+        rows.append((", ".join(map(code, together)), defaults, meaning))
     example = next((key for key, item in known.items() if isinstance(item.default, float)), next(iter(known)))
     value = known[example].default
     how = (
