@@ -168,6 +168,8 @@ def test_every_call_in_a_page_can_be_made(page, tmp_path):
 @pytest.fixture(scope="module")
 def generate() -> ModuleType:
     """docs/generate.py."""
+
+
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_a_tutorial_runs_from_top_to_bottom(page, workplace):
     """Its code blocks share their names; those that are files of their own are written."""

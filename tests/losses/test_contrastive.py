@@ -61,6 +61,19 @@ def test_supcon_equals_pytorch_metric_learning(count):
     agree(losses.supcon(z, labels, 0.2), theirs, z)
 
 
+def test_cross_view_with_labels_is_its_formula():
+    za, zb = (view.detach() for view in views())
+    labels = torch.tensor([0, -1, 0, -1, 2, 1])
+    a, b = (F.normalize(view, dim=1).numpy() for view in (za, zb))
+    total = 0.0
+    for i in range(6):
+        positives = [j for j in range(6) if j == i or (labels[i] >= 0 and labels[i] == labels[j])]
+        total += np.log(np.exp(b @ a[i] / 0.3).sum()) - np.mean([b[j] @ a[i] / 0.3 for j in positives])
+    assert losses.cross_view(za, zb, 0.3, labels).item() == pytest.approx(total / 6)
+    everyone_alone = losses.cross_view(za, zb, 0.3, torch.full((6,), -1))
+    torch.testing.assert_close(everyone_alone, losses.cross_view(za, zb, 0.3))
+
+
 def supcon_formula(z, labels, temperature):
     """L_out with a loop over anchors; an unlabelled image is a class of its own."""
     view, batch, _ = z.shape

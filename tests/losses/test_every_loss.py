@@ -100,6 +100,10 @@ def raw_reconstruction(prediction, target, masked):
     return losses.masked_reconstruction(prediction, target, masked, normalise=False)
 
 
+def cross_view_with_labels(anchors, keys, labels):
+    return losses.cross_view(anchors, keys, labels=labels)
+
+
 def make_cases(dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
 
@@ -121,6 +125,7 @@ def make_cases(dtype=torch.float64):
         "nt_xent": Case(losses.nt_xent, pair(), 2),
         "info_nce": Case(info_nce, pair(), 1),
         "cross_view": Case(losses.cross_view, pair(), 2),
+        "cross_view_with_labels": Case(cross_view_with_labels, [*pair(), labels], 2),
         "to_targets": Case(to_targets, pair(), 1),
         "dcl": Case(losses.dcl, pair(), 2),
         "debiased": Case(losses.debiased, pair(), 2),

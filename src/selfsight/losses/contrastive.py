@@ -83,21 +83,25 @@ def supcon(
 
 
 @full_precision
-def cross_view(anchors: Tensor, keys: Tensor, temperature: float = 0.2) -> Tensor:
+def cross_view(anchors: Tensor, keys: Tensor, temperature: float = 0.2, labels: Tensor | None = None) -> Tensor:
     """Cross entropy of each anchor's own key against the keys of all images of the batch.
 
     anchors, keys: `(N, D)` of two views, any norm; detach the side that is a target. The keys are
-    those of all ranks; other anchors are no negatives. All equal: `ln N`.
+    those of all ranks; other anchors are no negatives. labels: `(N,)`, -1 where missing; with them the
+    keys of a label are all positives, and the loss is the mean over them. All equal: `ln N`.
 
     Chen, Xie, He: MoCo v3 (ICCV 2021), eq. 1; Dwibedi et al.: NNCLR (ICCV 2021), eq. 3.
     """
-    anchors, keys = F.normalize(anchors, dim=-1), F.normalize(keys, dim=-1)
-    positives = (anchors * keys).sum(-1) / temperature
+    anchors, keys = F.normalize(anchors, dim=-1), gather(F.normalize(keys, dim=-1))
+    classes = own_classes(gather(anchors.new_full((len(anchors),), -1) if labels is None else labels))
+    itself = rank() * len(anchors) + torch.arange(len(anchors), device=anchors.device)
 
-    def loss(anchors: Tensor, keys: Tensor) -> Tensor:
-        return (anchors / temperature @ keys.T).logsumexp(1).sum()
+    def loss(anchors: Tensor, itself: Tensor, keys: Tensor, classes: Tensor) -> Tensor:
+        similarity = anchors / temperature @ keys.T
+        positive = classes[itself][:, None] == classes
+        return (similarity.logsumexp(1) - (similarity * positive).sum(1) / positive.sum(1)).sum()
 
-    return sum_over_rows(loss, [anchors], [gather(keys)]) / len(anchors) - positives.mean()
+    return sum_over_rows(loss, [anchors, itself], [keys, classes]) / len(anchors)
 
 
 @full_precision

@@ -58,7 +58,7 @@ class Queue(nn.Module):
 
         The rows must be of unit length. None is a row of the present batch, if that is pushed after use.
         """
-        blocks = z.split(block_height(z, len(self.rows)))
+        blocks = z.split(block_height(z.device, len(self.rows)))
         return self.rows[torch.cat([(block @ self.rows.T).topk(count).indices for block in blocks])]
 
     @torch.no_grad()
