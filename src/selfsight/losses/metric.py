@@ -36,32 +36,53 @@ def triplet(
     The mean runs over the triplets of all ranks with a loss above 0. All equal: `margin`, except
     for "semi_hard", which then finds no triplet and is 0.
 
-    With labels, memory of a block is that of its triplets, whose number is cubic in the batch.
+    With labels and `smooth`, all triplets are formed, in blocks: their number is cubic in the batch.
     Schroff, Kalenichenko, Philbin: FaceNet (CVPR 2015), section 3; Hermans, Beyer, Leibe: In Defense
     of the Triplet Loss (2017), eq. 5 for "hard".
     """
     if mining not in MINING:
         raise ValueError(f"mining is one of {', '.join(MINING)}, not {mining!r}")
     these = compare(z, labels, normalise=True)
+    sorts = mining != "hard" and not smooth
 
     def sums(anchors: Tensor, itself: Tensor, relatives: Tensor) -> Tensor:
         d, positive, negative = these.distances(anchors, itself)
         d_ap, positive = d.gather(1, relatives), positive.gather(1, relatives)
-        d_an = d
+        if sorts:
+            return sorted_hinges(d_ap, positive, d, negative, margin, semi_hard=mining == "semi_hard")
         if mining == "hard":
             d_ap = d_ap.masked_fill(~positive, 0.0).amax(1, keepdim=True)
-            d_an = d_an.masked_fill(~negative, 2.0).amin(1, keepdim=True)
+            d = d.masked_fill(~negative, 2.0).amin(1, keepdim=True)
             positive, negative = positive.any(1, keepdim=True), negative.any(1, keepdim=True)
-        lead = d_ap[:, :, None] - d_an[:, None, :]
+        lead = d_ap[:, :, None] - d[:, None, :]
         chosen = positive[:, :, None] & negative[:, None, :]
         if mining == "semi_hard":
             chosen = chosen & (lead < 0) & (lead > -margin)
         loss = F.softplus(lead + margin) if smooth else F.relu(lead + margin)
         return per_row(loss * chosen, chosen & (loss > 0))
 
-    columns = len(these.keys) * (1 if mining == "hard" else these.relatives.shape[1])
+    columns = len(these.keys) * (1 if sorts or mining == "hard" else these.relatives.shape[1])
     rows = (these.anchors, these.itself, these.relatives)
     return mean_of_counted(stack_rows(sums, *rows, columns=columns))
+
+
+def sorted_hinges(
+    d_ap: Tensor, positive: Tensor, d: Tensor, negative: Tensor, margin: float, *, semi_hard: bool
+) -> Tensor:
+    """Sum and number of the hinges above 0 of each anchor, `(R, 2)`, without its triplets one by one.
+
+    Of sorted negatives those that a positive `d_ap` `(R, P)` reaches lie together: they are counted by a
+    search, and their distances summed by a difference of running sums.
+    """
+    ordered = d.masked_fill(~negative, torch.inf).sort(1).values
+    running = F.pad(ordered.cumsum(1), (1, 0))
+    reach = d_ap + margin
+    with torch.no_grad():
+        last = torch.searchsorted(ordered, reach)
+        first = torch.searchsorted(ordered, d_ap, right=True) if semi_hard else torch.zeros_like(last)
+        count = last - first
+    hinges = count * reach - (running.gather(1, last) - running.gather(1, first))
+    return per_row(hinges.masked_fill(~positive, 0.0), count * positive)
 
 
 @full_precision
