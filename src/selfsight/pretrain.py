@@ -35,6 +35,8 @@ def pretrain(
     limit: int | None = None,
     split: str | None = None,
     label: str = "label",
+    debias: str | None = None,
+    debias_weight: float = 1.0,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     seed: int = 0,
@@ -79,6 +81,9 @@ def pretrain(
         limit: Train on a seeded subset of so many images.
         split: Which part of the data; by default "train" where there is one, else all.
         label: A table's column of labels; only the monitor and methods that say so look at labels.
+        debias: A column of groups, such as sites, that the embeddings shall not tell apart within a class or
+            between two: FairKL is added to the loss. Needs labels.
+        debias_weight: Of FairKL, beside the method's loss.
         mean: Of pixels in [0, 1], one for all channels or one for each; by default that of a seeded
             sample of the training images.
         std: As `mean`.
@@ -122,8 +127,8 @@ def pretrain(
         net = engine.build_for(images.train, encoder, size, encoder_options, mean=mean, std=std, seed=seed)
         if weights is not None:
             engine.start_from(net, weights)
-        model = engine.build_method(method, net, method_options)
-        engine.check_labels(images.train, model)
+        model = engine.debiased(engine.build_method(method, net, method_options), debias, debias_weight)
+        images = engine.check_columns(images, model, debias)
         augmentation = engine.build_augmentation(model, view_options)
         optimisation = engine.choose_optimisation(
             model.optimisation,

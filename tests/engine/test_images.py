@@ -3,8 +3,7 @@ import pandas as pd
 import pytest
 
 from selfsight.data import ArraySource
-from selfsight.engine.images import check_labels, divide, some_of
-from selfsight.methods import find_method
+from selfsight.engine.images import divide, some_of
 
 
 def source(count, size=8, labels=True):
@@ -69,13 +68,3 @@ def test_some_images_keep_the_shares_of_the_labels():
     labels = some_of(source(200), 40, seed=0).labels
     assert np.bincount(labels).tolist() == [10, 10, 10, 10]
     assert np.bincount(labels[:8]).tolist() == [2, 2, 2, 2]
-
-
-def test_labels_where_they_are_needed():
-    class Supervised:
-        needs_label = True
-
-    check_labels(source(8), Supervised())
-    with pytest.raises(ValueError, match=r"learns from labels and tiny has none"):
-        check_labels(source(8, labels=False), Supervised())
-    assert find_method("simclr").needs_label is False

@@ -5,11 +5,13 @@ from selfsight.engine.build import (
     build_for,
     build_method,
     choose_optimisation,
+    debiased,
     resolve,
     start_from,
 )
+from selfsight.engine.columns import check_columns
 from selfsight.engine.hardware import choose_hardware
-from selfsight.engine.images import check_labels, divide
+from selfsight.engine.images import divide
 from selfsight.engine.launch import run_on_ranks
 from selfsight.engine.logs import run_log
 from selfsight.engine.module import Training
@@ -34,12 +36,13 @@ __all__ = [
     "build_augmentation",
     "build_for",
     "build_method",
+    "check_columns",
     "check_folder",
-    "check_labels",
     "choose_folder",
     "choose_hardware",
     "choose_optimisation",
     "claim_folder",
+    "debiased",
     "divide",
     "encoder_of_all",
     "fit",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
@@ -16,6 +17,7 @@ from torch import nn
 from selfsight.data import Source, mean_and_std
 from selfsight.engine.seeds import WEIGHTS, derived_seed
 from selfsight.methods import find_method, method_name
+from selfsight.methods._fair_kl import FairKL
 from selfsight.methods.base import Method, Optimisation
 from selfsight.naming import nearest
 from selfsight.nets import Encoder, as_encoder, build_encoder, load_weights
@@ -86,6 +88,16 @@ def build_method(method: str | Callable[..., Method], encoder: Encoder, options:
     known = [name for name in inspect.signature(builder).parameters if name != "encoder"]
     check_names(options, known, f"method {getattr(builder, '__name__', method)!r}")
     return builder(encoder, **{name: as_tuple(value) for name, value in options.items()})
+
+
+def debiased(method: Method, bias: str | None, weight: float) -> Method:
+    """The method, which also learns to keep the groups of a column out of its embeddings where one is named."""
+    if bias is None:
+        return method
+    if not 0 < weight < math.inf:
+        raise ValueError(f"debias_weight is above 0, not {weight}: leave debias out to train without it")
+    FairKL(method, bias, weight)
+    return method
 
 
 def given_options(method: str | Callable[..., Method]) -> dict[str, Any]:

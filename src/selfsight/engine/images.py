@@ -10,7 +10,6 @@ import numpy as np
 
 from selfsight.data import Source, open_source, seeded_sample, splits, subset
 from selfsight.data.subsets import stratified_order
-from selfsight.methods.base import Method
 
 MOST_HELD_OUT = 2048
 HELD_OUT_SHARE = 0.05
@@ -91,12 +90,3 @@ def some_of(source: Source, most: int, seed: int) -> Source:
 def has_classes(source: Source) -> bool:
     """Whether at least two classes occur."""
     return source.labels is not None and len(np.unique(source.labels[source.labels >= 0])) > 1
-
-
-def check_labels(source: Source, method: Method) -> None:
-    """Refuse a method that learns from labels where there are none."""
-    if method.needs_label and "label" not in source.metadata:
-        raise ValueError(
-            f"{type(method).__name__} learns from labels and {source.name} has none: put each class in a folder of "
-            "its own, or name the column of a table with label="
-        )

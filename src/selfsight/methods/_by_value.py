@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation, together, unit
+from selfsight.methods.base import Method, together, unit
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -26,16 +26,13 @@ class ByValue(Method):
 
     loss: ClassVar[Callable[..., Tensor]]
 
-    optimisation = Optimisation(
-        optimizer="adam", lr=1e-4, reference_batch=None, weight_decay=5e-5, warmup_epochs=0, final_lr=0.0
-    )
     augmentation = Augmentation(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_p=0.8, grayscale=0.2, blur=0.5)
 
     def __init__(
         self,
         encoder: Encoder,
         *,
-        columns: Sequence[str] = ("target",),
+        columns: str | Sequence[str] = ("target",),
         kernel: Literal["rbf", "gaussian", "cauchy", "epanechnikov", "linear", "cosine"] = "rbf",
         bandwidth: float | Sequence[float] | Literal["scott", "silverman"] = "scott",
         projector: Sequence[int] = (512, 128),

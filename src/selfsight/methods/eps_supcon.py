@@ -29,6 +29,7 @@ class EpsSupCon(SupCon):
     """
 
     optimisation = Optimisation(optimizer="sgd", lr=0.05, weight_decay=1e-4)
+    augmentation = SupCon.augmentation
 
     def __init__(
         self,

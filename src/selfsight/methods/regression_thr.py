@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from selfsight import losses
 from selfsight.methods._by_value import ByValue
+from selfsight.methods.base import Optimisation
 
 
 class RegressionThr(ByValue):
@@ -25,4 +26,6 @@ class RegressionThr(ByValue):
     views as positives. The rate follows a cosine; the paper's falls by a tenth every 10 epochs.
     """
 
+    optimisation = Optimisation(optimizer="adam", lr=1e-4, reference_batch=None, weight_decay=5e-5, warmup_epochs=0)
+    augmentation = ByValue.augmentation
     loss = staticmethod(losses.regression_thr)

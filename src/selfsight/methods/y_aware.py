@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from selfsight import losses
 from selfsight.methods._by_value import ByValue
+from selfsight.methods.base import Optimisation
 
 
 class YAware(ByValue):
@@ -24,4 +25,6 @@ class YAware(ByValue):
     The paper's augmentation is for volumes; here it is the usual one for photographs, with milder colours.
     """
 
+    optimisation = Optimisation(optimizer="adam", lr=1e-4, reference_batch=None, weight_decay=5e-5, warmup_epochs=0)
+    augmentation = ByValue.augmentation
     loss = staticmethod(losses.y_aware)

@@ -1,0 +1,130 @@
+"""The columns of metadata that a run reads: found unfit before it starts, or made fit."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from selfsight.data import Source, encode_labels
+from selfsight.engine.images import Images
+from selfsight.methods.base import Method
+from selfsight.naming import nearest
+
+log = logging.getLogger(__name__)
+
+LABELS = "put each class in a folder of its own, or name the column of a table with label="
+
+
+def check_columns(images: Images, method: Method, debias: str | None = None) -> Images:
+    """The images, with groups as codes in the column `debias`, once all that is read of them is fit to be.
+
+    Raises:
+        ValueError: for a column that is missing, empty, the same everywhere or of the wrong kind, naming the fix.
+    """
+    source, name = images.train, type(method).__name__
+    if method.needs_label:
+        check_label(source, f"{name} learns from labels")
+    for column in method.columns:
+        if column == "label":
+            check_label(source, f"{name} learns from column 'label'")
+        else:
+            check_numbers(source, column, name)
+    if debias is None:
+        return images
+    if debias == "label" or debias in method.columns:
+        raise ValueError(f"{debias!r} cannot be learned and be kept out: name another column with debias=")
+    check_label(source, "debias compares images within and between classes")
+    return replace(images, train=with_groups(source, debias))
+
+
+def check_label(source: Source, reader: str) -> None:
+    """Refuse to learn from labels where there are none, or one."""
+    labels = source.labels
+    if labels is None:
+        raise ValueError(f"{reader} and {source.name} has none: {LABELS}")
+    known = labels[labels >= 0]
+    if len(known) == 0:
+        raise ValueError(f"{reader} and none of the {len(labels)} images of {source.name} has one: {LABELS}")
+    if (known == known[0]).all():
+        only = source.classes[known[0]] if source.classes else known[0]
+        raise ValueError(f"{reader} and {source.name} has a single one, {str(only)!r}: {LABELS}")
+    report_missing("label", len(labels) - len(known), len(labels))
+
+
+def check_numbers(source: Source, column: str, name: str) -> None:
+    """Refuse a column from which a method cannot learn as numbers."""
+    fix = "name another with the method's columns="
+    values = find_column(source, column, f"{name} learns from the numbers in", fix)
+    numbers = pd.Series(pd.to_numeric(values.astype(object), errors="coerce"), index=values.index)
+    wrong = values.notna() & numbers.isna()
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise ValueError(
+            f"{name} learns from numbers, and column {column!r} of {source.name} holds {values.iloc[row]!r} "
+            f"({source.describe(row)}): write a number or leave it empty, or {fix}"
+        )
+    if not (pd.api.types.is_numeric_dtype(values) or values.isna().all()):
+        raise ValueError(
+            f"column {column!r} of {source.name} holds {values.dropna().iloc[0]!r} and the like, numbers as "
+            f"{values.dtype}: turn them into numbers with pandas.to_numeric, or {fix}"
+        )
+    found = numbers.dropna().to_numpy(np.float64)
+    if np.isinf(found).any():
+        row = int(np.isinf(numbers.to_numpy(np.float64, na_value=np.nan)).argmax())
+        raise ValueError(
+            f"column {column!r} of {source.name} is infinite for {source.describe(row)}: correct it or leave it empty"
+        )
+    check_filled(source, column, found, fix)
+    report_missing(column, len(values) - len(found), len(values))
+
+
+def with_groups(source: Source, column: str) -> Source:
+    """The source with a code for each value in a column of names or whole numbers, -1 where missing."""
+    fix = "name another with debias="
+    values = find_column(source, column, "debias keeps out", fix)
+    numbers = values.dropna().to_numpy(np.float64) if pd.api.types.is_float_dtype(values) else np.zeros(0)
+    between = numbers[numbers != np.round(numbers)]
+    if len(between):
+        raise ValueError(
+            f"debias keeps groups apart, and column {column!r} of {source.name} holds {between[0]:g}, on a scale: "
+            f"bin it (pandas.cut makes a column of bins), or {fix}"
+        )
+    names = values.map(str).where(values.notna()) if values.dtype == object else values
+    codes, groups = encode_labels(names)
+    check_filled(source, column, np.array(groups), fix)
+    if len(groups) > len(values) / 2:
+        raise ValueError(
+            f"debias wants images that share a group, and column {column!r} of {source.name} has {len(groups)} values "
+            f"for {len(values)} images: bin it (pandas.cut makes a column of bins), or {fix}"
+        )
+    report_missing(column, int((codes < 0).sum()), len(codes))
+    log.info("kept out of the embeddings: %s, %d groups", column, len(groups))
+    coded = copy.copy(source)  # what the user handed in stays as it is
+    coded.metadata = source.metadata.assign(**{column: codes})
+    return coded
+
+
+def find_column(source: Source, column: str, reader: str, fix: str) -> pd.Series:
+    """A column, or a `ValueError` that names the nearest one."""
+    if column not in source.metadata:
+        names = [str(name) for name in source.metadata if name != "path"]
+        raise ValueError(f"{reader} column {column!r} and {source.name} has none{nearest(column, names)}; {fix}")
+    return pd.Series(source.metadata[column])
+
+
+def check_filled(source: Source, column: str, found: np.ndarray, fix: str) -> None:
+    """Refuse a column without values, or with the same one everywhere."""
+    if len(found) == 0:
+        raise ValueError(f"column {column!r} of {source.name} is empty for all {len(source)} images: {fix}")
+    if (found == found[0]).all():
+        raise ValueError(f"column {column!r} of {source.name} is {found[0]} wherever it is known: {fix}")
+
+
+def report_missing(column: str, missing: int, count: int) -> None:
+    """Say how many images a term does not see."""
+    if missing:
+        log.info("%d of %d training images have no %s: what is learned from it leaves them out", missing, count, column)

@@ -1,0 +1,162 @@
+"""Columns that a run reads: unfit ones are named before it starts, with what to do."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from selfsight import cli
+from selfsight.data import ArraySource
+from selfsight.engine.columns import check_columns
+from selfsight.engine.images import Images
+from selfsight.methods.base import Method
+
+COUNT = 12
+GOOD = {
+    "label": np.arange(COUNT) % 3,
+    "age": np.linspace(20, 40, COUNT),
+    "sex": np.arange(COUNT) % 2,
+    "site": ["Lyon", "Oslo", None, "Bonn"] * 3,
+}
+
+
+class Plain(Method):
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+
+
+class Supervised(Plain):
+    needs_label = True
+
+
+class Aged(Plain):
+    @property
+    def columns(self):
+        return ("age",)
+
+
+def images(**columns):
+    known = {name: column for name, column in {**GOOD, **columns}.items() if column is not None}
+    pixels = np.zeros((COUNT, 3, 8, 8), dtype=np.uint8)
+    return Images(ArraySource(pixels, pd.DataFrame(known), name="tiny"), None, "")
+
+
+def test_good_columns_pass_and_stay_as_they_are():
+    given = images()
+    for method in (Plain(), Supervised(), Aged()):
+        assert check_columns(given, method) is given
+    assert check_columns(images(label=None, age=None), Plain()).held_out is None
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (None, "Supervised learns from labels and tiny has none: put each class"),
+        (np.full(COUNT, -1), "none of the 12 images of tiny has one.*label="),
+        (np.where(np.arange(COUNT) < 5, -1, 2), "has a single one, '2'.*label="),
+    ],
+)
+def test_labels_where_they_are_needed(label, message):
+    with pytest.raises(ValueError, match=message):
+        check_columns(images(label=label), Supervised())
+    with pytest.raises(ValueError, match=r"debias compares|none of the|single one"):
+        check_columns(images(label=label), Plain(), "site")
+    check_columns(images(label=label), Plain())
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"age": None, "ages": GOOD["age"]}, "column 'age' and tiny has none: did you mean 'ages'.*columns="),
+        ({"age": [20] * 11 + ["forty"]}, r"holds 'forty' \(tiny\[11\]\).*leave it empty.*columns="),
+        ({"age": [str(value) for value in GOOD["age"]]}, "pandas.to_numeric"),
+        ({"age": pd.Series(["young", "old"] * 6, dtype="category")}, "holds 'young'"),
+        ({"age": [7.0] * 11 + [np.nan]}, "is 7.0 wherever it is known"),
+        ({"age": [np.nan] * COUNT}, "is empty for all 12 images"),
+        ({"age": [None] * COUNT}, "is empty for all 12 images"),
+        ({"age": [20.0] * 11 + [np.inf]}, r"infinite for tiny\[11\]"),
+        ({"age": pd.date_range("2020-01-01", periods=COUNT)}, "holds Timestamp.*write a number"),
+    ],
+)
+def test_columns_that_are_no_numbers(columns, message):
+    with pytest.raises(ValueError, match=message):
+        check_columns(images(**columns), Aged())
+
+
+@pytest.mark.parametrize(
+    ("debias", "columns", "message"),
+    [
+        ("sites", {}, "column 'sites' and tiny has none: did you mean 'site'.*debias="),
+        ("age", {}, "holds 21.8182, on a scale: bin it"),
+        ("age", {"age": np.arange(COUNT)}, "has 12 values for 12 images: bin it"),
+        ("site", {"site": ["Lyon"] * 11 + [None]}, "is Lyon wherever it is known"),
+        ("site", {"site": [None] * COUNT}, "is empty for all 12 images"),
+        ("label", {}, "cannot be learned and be kept out"),
+    ],
+)
+def test_columns_that_are_no_groups(debias, columns, message):
+    with pytest.raises(ValueError, match=message):
+        check_columns(images(**columns), Plain(), debias)
+
+
+def test_what_is_learned_is_not_kept_out():
+    with pytest.raises(ValueError, match="'age' cannot be learned and be kept out"):
+        check_columns(images(), Aged(), "age")
+
+
+@pytest.mark.parametrize(
+    ("site", "codes"),
+    [
+        (["Lyon", "Oslo", None, "Bonn"] * 3, [1, 2, -1, 0] * 3),
+        ([3.0, 1.0, np.nan, 1.0] * 3, [1, 0, -1, 0] * 3),
+        ([True, False] * 6, [1, 0] * 6),
+        (pd.Series(["b", "a", None] * 4, dtype="category"), [1, 0, -1] * 4),
+        ([7, "b", None] * 4, [0, 1, -1] * 4),
+    ],
+)
+def test_groups_become_codes_and_the_users_table_stays(site, codes):
+    given = images(site=site)
+    before = given.train.metadata.copy()
+    coded = check_columns(given, Aged(), "site")
+    assert coded.train.metadata["site"].tolist() == codes
+    pd.testing.assert_frame_equal(given.train.metadata, before)
+    assert coded.train.dense() is not None and coded.train.labels.tolist() == given.train.labels.tolist()
+
+
+def test_missing_values_are_counted_in_the_log(caplog):
+    label = np.where(np.arange(COUNT) < 2, -1, GOOD["label"])
+    age = np.where(np.arange(COUNT) < 5, np.nan, GOOD["age"])
+    with caplog.at_level(logging.INFO):
+        check_columns(images(label=label, age=age), Aged(), "site")
+    said = [record.getMessage() for record in caplog.records]
+    for column, count in {"label": 2, "age": 5, "site": 3}.items():
+        assert any(text.startswith(f"{count} of {COUNT} training images have no {column}") for text in said)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--method y_aware --method.columns aeg", "did you mean 'age'"),
+        ("--method y_aware --method.columns name", "holds 'a'"),
+        ("--method simclr --debias stie", "did you mean 'site'"),
+        ("--method simclr --debias age", "bin it"),
+        ("--method simclr --debias site --debias_weight -1", "debias_weight"),
+    ],
+)
+def test_a_shell_says_it_in_one_line(options, words, tmp_path, monkeypatch, capsys):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    for number in range(8):
+        Image.new("RGB", (16, 16), (30 * number, 0, 0)).save(f"{number}.png")
+    rows = [f"{number}.png,{number % 2},{number + 0.5},{'ab'[number // 4]},{'abcdefgh'[number]}" for number in range(8)]
+    (tmp_path / "table.csv").write_text("path,label,age,site,name\n" + "\n".join(rows))
+    command = f"pretrain table.csv {options} --encoder resnet_slim --batch_size 4 --out run --no_monitor --devices cpu"
+    assert cli.main(command.split()) == 2
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[-1].startswith("selfsight: error: ") and words in shown[-1]
+    assert not (tmp_path / "run").exists()
