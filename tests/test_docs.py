@@ -248,6 +248,12 @@ def test_the_example_of_a_method_runs(workplace):
     assert selfsight.open_run("runs/simclr").finished
 
 
+def test_the_way_to_a_small_model_runs(workplace):
+    for _, code in blocks(ROOT / "docs" / "tutorials" / "small-model.md", "python"):
+        run_code(code)
+    assert (workplace / "small.onnx").exists()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_within_the_project_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
