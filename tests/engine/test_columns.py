@@ -95,6 +95,8 @@ def test_columns_that_are_no_numbers(columns, message):
         ("age", {"age": np.arange(COUNT)}, "has 12 values for 12 images: bin it"),
         ("site", {"site": ["Lyon"] * 11 + [None]}, "is Lyon wherever it is known"),
         ("site", {"site": [None] * COUNT}, "is empty for all 12 images"),
+        ("site", {"site": [f"class {code}" for code in GOOD["label"]]}, "is a class of its own.*debias="),
+        ("site", {"label": np.where(np.arange(COUNT) % 4 == 2, np.arange(COUNT) // 4, -1)}, "no image .* has both"),
         ("label", {}, "cannot be learned and be kept out"),
     ],
 )
@@ -119,7 +121,7 @@ def test_what_is_learned_is_not_kept_out():
     ],
 )
 def test_groups_become_codes_and_the_users_table_stays(site, codes):
-    given = images(site=site)
+    given = images(site=site, label=np.arange(COUNT) // 4)
     before = given.train.metadata.copy()
     coded = check_columns(given, Aged(), "site")
     assert coded.train.metadata["site"].tolist() == codes

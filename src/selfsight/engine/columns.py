@@ -101,11 +101,27 @@ def with_groups(source: Source, column: str) -> Source:
             f"debias wants images that share a group, and column {column!r} of {source.name} has {len(groups)} values "
             f"for {len(values)} images: bin it (pandas.cut makes a column of bins), or {fix}"
         )
+    check_crossed(source, column, codes, fix)
     report_missing(column, int((codes < 0).sum()), len(codes))
     log.info("kept out of the embeddings: %s, %d groups", column, len(groups))
     coded = copy.copy(source)  # what the user handed in stays as it is
     coded.metadata = source.metadata.assign(**{column: codes})
     return coded
+
+
+def check_crossed(source: Source, column: str, codes: np.ndarray, fix: str) -> None:
+    """Refuse groups that are the classes by another name: no pair of images would tell one from the other."""
+    labels = source.labels
+    assert labels is not None, "check_label precedes"
+    pairs = np.stack([labels, codes], 1)[(labels >= 0) & (codes >= 0)]
+    if len(pairs) == 0:
+        raise ValueError(f"no image of {source.name} has both a label and a value in column {column!r}: {fix}")
+    both, each = len(np.unique(pairs, axis=0)), [len(np.unique(side)) for side in pairs.T]
+    if each == [both, both]:
+        raise ValueError(
+            f"debias wants groups that share classes, and each group of column {column!r} of {source.name} is a class "
+            f"of its own: what tells groups apart tells classes apart, so {fix}"
+        )
 
 
 def find_column(source: Source, column: str, reader: str, fix: str) -> pd.Series:
