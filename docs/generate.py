@@ -226,7 +226,7 @@ def method_page(name: str, page: dict[str, Any]) -> str:
         sentence=methods.describe_methods()[name],
         citation=paragraphs[1],
         anchor=anchor(page["family"]),
-        python=usage.get("python", PYTHON.format(name=name)).strip(),
+        python=with_import(usage.get("python", PYTHON.format(name=name)).strip()),
         shell=usage.get("shell", SHELL.format(name=name)).strip(),
         options="\n\n".join([keywords(name), *([page["options"].strip()] if page.get("options") else [])]),
         recipe=recipe(name),
@@ -234,6 +234,13 @@ def method_page(name: str, page: dict[str, Any]) -> str:
         results=results(name),
         **texts,
     )
+
+
+def with_import(python: str) -> str:
+    """A call of `pretrain` alone as something that runs."""
+    if "import" in python:
+        return python
+    return "import selfsight\n\n" + re.sub(r"^pretrain\(", "selfsight.pretrain(", python, flags=re.MULTILINE)
 
 
 def index_page(pages: dict[str, dict[str, Any]]) -> str:

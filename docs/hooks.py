@@ -115,7 +115,8 @@ def on_page_content(content: str, page: Any, config: Any, files: Files) -> str:
     """Formulas as MathML, which browsers set themselves: no script, and nothing loaded from elsewhere."""
 
     def mathml(found: re.Match[str], display: str) -> str:
-        formula = convert_to_element(html.unescape(found[1]), display=display)
+        latex = re.sub(r"\\arg(?![a-z])", r"\\operatorname{arg}", html.unescape(found[1]))  # unknown to latex2mathml
+        formula = convert_to_element(latex, display=display)
         for node in formula.iter():
             node.text = html.unescape(node.text or "")  # latex2mathml escapes by itself
             if node.text in BARS:

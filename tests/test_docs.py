@@ -138,7 +138,10 @@ def calls(code: str) -> list[tuple[str, list[str], dict[str, Any]]]:
     found = []
     for node in ast.walk(ast.parse(code)):
         match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="selfsight"), attr=verb)) if verb in cli.COMMANDS:
+            case (
+                ast.Call(func=ast.Attribute(value=ast.Name(id="selfsight"), attr=verb))
+                | ast.Call(func=ast.Name(id=verb))
+            ) if verb in cli.COMMANDS and verb != "list":
                 settings = {keyword.arg: literal(keyword.value) for keyword in node.keywords if keyword.arg}
                 found.append((verb, ["word"] * len(node.args), settings))
     return found
