@@ -115,11 +115,13 @@ def metadata(images: int = IMAGES, seed: int = 0) -> dict[str, Tensor]:
     return {"label": label, "target": torch.rad2deg(angles(label, torch.Generator().manual_seed(seed)))}
 
 
-def small_batches(method: Method, count: int = 2, images: int = IMAGES, *, watched: bool = False) -> list[Batch]:
-    """Batches of the method's own views, with large crops, the same whenever asked for."""
+def small_batches(
+    method: Method, count: int = 2, images: int = IMAGES, *, watched: bool = False, crops: bool = False
+) -> list[Batch]:
+    """Batches of the method's own views, with large crops, the same whenever asked for; `crops` adds two small ones."""
     pixels, known = textures(count * images)[0], metadata(count * images)
     easy = replace(method.augmentation, **EASY)
-    if method.augmentation.crops[1]:
+    if crops or method.augmentation.crops[1]:
         easy = replace(easy, crops=(2, 2))
     views = (method.watched if watched else method.views)(SIZE, easy).normalised((0.5,) * 3, (0.25,) * 3)
     generator = torch.Generator().manual_seed(0)

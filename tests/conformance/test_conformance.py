@@ -31,6 +31,9 @@ from selfsight.methods.base import Method
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Batch
 
+OWN_VIEWS = {"cpc_v2", "deep_infomax", "exemplar", "mae", "mean_shift", "mv_mr", "npid", "pirl", "rotation"}
+"""Methods whose views are part of them."""
+
 every_method = pytest.mark.parametrize("name", method_names())
 
 
@@ -217,6 +220,17 @@ def test_wrong_number_of_views_is_named(name):
     batch.views = batch.views[:1] if len(batch.views) > 1 else batch.views * 2
     with pytest.raises(ValueError, match=rf"{type(method).__name__} wants \d( or more)? views .* `views\("):
         method(batch)
+
+
+@every_method
+def test_small_crops_join_in_unless_the_views_are_the_methods_own(name):
+    """`--views.crops 2,6` is for every method that compares pairs of views."""
+    method = small_method(name)
+    (batch,) = small_batches(method, count=1, crops=True)
+    if name not in OWN_VIEWS:
+        assert len(batch.views) == 4 and batch.views[-1].shape[-1] < SIZE
+    method(batch)["loss"].backward()
+    assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
 
 
 @every_method

@@ -35,7 +35,8 @@ class Hardware:
         """This process's device."""
         if self.accelerator == "cpu":
             return torch.device("cpu")
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) if self.external else 0)
+        place = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0))
+        return torch.device("cuda", int(place) if self.external else 0)
 
     def autocast(self) -> torch.autocast:
         """A context in which networks compute at this precision."""
