@@ -186,38 +186,43 @@ def fair_kl(z: Tensor | Sequence[Tensor], labels: Tensor, bias: Tensor) -> Tenso
     known = (label >= 0) & (group >= 0)
     everyone = torch.arange(images, device=keys.device)
 
-    def kinds(image: Tensor) -> list[Tensor]:
-        """Masks `(R, N)`: same class and bias, same class, same bias, neither."""
+    def kinds(image: Tensor) -> Tensor:
+        """`(R, N)` of images: 0 same class and bias, 1 same class, 2 same bias, 3 neither, 4 no pair."""
         valid = known[image][:, None] & known & (image[:, None] != everyone)
-        alike, aligned = label[image][:, None] == label, group[image][:, None] == group
-        masks = [valid & a & b for a in (alike, ~alike) for b in (aligned, ~aligned)]
-        return [mask.repeat(1, len(views)) for mask in masks]
+        other_class, other_bias = label[image][:, None] != label, group[image][:, None] != group
+        return (2 * other_class + other_bias.long()).masked_fill(~valid, 4)
 
-    def moments(anchors: Tensor, image: Tensor, centre: Tensor, power: int) -> Tensor:
-        """`(R, 4)` sums of powers of distances from each kind's centre; of power 0, counts."""
-        if power == 0:
-            return torch.stack([mask.sum(1, dtype=anchors.dtype) for mask in kinds(image)], 1)
-        distance = 1 - anchors @ keys.T
-        sums = [((distance - c).pow(power) * mask).sum(1) for c, mask in zip(centre, kinds(image), strict=True)]
-        return torch.stack(sums, 1)
+    def count_kinds(anchors: Tensor, image: Tensor) -> Tensor:
+        """`(R, 4)` numbers of pairs."""
+        return _by_kind(torch.full((len(image), images), float(len(views))).to(anchors), kinds(image))
 
-    def total(centre: Tensor, power: int) -> Tensor:
-        def of_rows(anchors: Tensor, image: Tensor) -> Tensor:
-            return moments(anchors, image, centre, power)
+    def total(centre: Tensor) -> Tensor:
+        """Sums, and sums of squares, `(8)`, of distances from each kind's centre."""
 
-        return reduce_sum(stack_rows(of_rows, anchors, image, columns=len(keys)).sum(0))
+        def moments(anchors: Tensor, image: Tensor) -> Tensor:
+            kind = kinds(image)
+            distance = (1 - anchors @ keys.T).unflatten(1, (len(views), images))
+            offset = distance - F.pad(centre, (0, 1))[kind][:, None]
+            return torch.cat([_by_kind(offset.sum(1), kind), _by_kind(offset.square().sum(1), kind)], 1)
+
+        return reduce_sum(stack_rows(moments, anchors, image, columns=len(keys)).sum(0))
 
     with torch.no_grad():
-        count = total(anchors.new_zeros(4), 0)
+        count = reduce_sum(stack_rows(count_kinds, anchors, image, columns=len(keys)).sum(0))
         pairs = count.clamp(min=1)
-        centre = total(anchors.new_zeros(4), 1) / pairs
-    offset = total(centre, 1) / pairs  # 0, with the gradient of the mean
+        centre = total(anchors.new_zeros(4))[:4] / pairs
+    offset, square = (total(centre) / pairs.repeat(2)).chunk(2)  # offset is 0, with the gradient of the mean
     mean = centre + offset
-    variance = (total(centre, 2) / pairs - offset.square()).clamp(min=SMALLEST_VARIANCE)
+    variance = (square - offset.square()).clamp(min=SMALLEST_VARIANCE)
     aligned, conflicting = slice(0, None, 2), slice(1, None, 2)
     divergence = _gaussian_divergence(mean[aligned], variance[aligned], mean[conflicting], variance[conflicting])
     enough = torch.minimum(count[aligned], count[conflicting]) >= 2 * FEWEST_PAIRS  # each pair stands there twice
     return torch.where(enough, divergence, 0.0).sum()
+
+
+def _by_kind(values: Tensor, kind: Tensor) -> Tensor:
+    """`(R, 4)` sums of each row's values of each kind; both are `(R, N)`."""
+    return torch.stack([values.masked_fill(kind != number, 0.0).sum(1) for number in range(4)], 1)
 
 
 def _gaussian_divergence(mean: Tensor, variance: Tensor, other_mean: Tensor, other_variance: Tensor) -> Tensor:
