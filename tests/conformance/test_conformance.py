@@ -33,6 +33,8 @@ from selfsight.views import Batch
 
 OWN_VIEWS = {"cpc_v2", "deep_infomax", "exemplar", "mae", "mean_shift", "mv_mr", "npid", "pirl", "rotation"}
 """Methods whose views are part of them."""
+MEMORIES = ("queue", "centre", "bank", "contrast")
+"""Parts of the state that must be the same on every rank."""
 
 every_method = pytest.mark.parametrize("name", method_names())
 
@@ -168,7 +170,7 @@ def losses_and_gradients(name: str, state: dict[str, Any], batches: list[Batch],
     """Of two micro-batches, so that the second meets the queues and centres that the first left;
     the mean over ranks when each sees its own part of the batches."""
     torch.set_num_threads(1)
-    method = small_method(name, seed=1, **one_key_group(name)).double()
+    method = small_method(name, seed=1, **for_ranks(name)).double()
     method.load_state_dict(state)
     if part is not None:
         method = distributed.convert_sync_batchnorm(method)
@@ -180,13 +182,21 @@ def losses_and_gradients(name: str, state: dict[str, Any], batches: list[Batch],
         return (
             distributed.reduce_mean(losses),
             {key: distributed.reduce_mean(gradient) for key, gradient in gradients.items()},
-            {key: value for key, value in tensors(method).items() if key.startswith(("queue", "centre"))},
+            {
+                key: value
+                for key, value in tensors(method).items()
+                if key.startswith(("queue", "centre", "bank", "contrast"))
+            },
         )
 
 
 def one_key_group(name: str) -> dict[str, Any]:
     """Options with which groups of keys do not straddle ranks."""
     return {"key_group": IMAGES // 4} if name in ("moco_v1", "moco_v2") else {}
+def for_ranks(name: str) -> dict[str, Any]:
+    """Options with which groups of keys do not straddle ranks, and noise is drawn."""
+    options = {"moco_v2": {"key_group": IMAGES // 4}, "npid": {"noise": 16}, "pirl": {"noise": 16}}
+    return options.get(name, {})
 
 
 def tensors(method: Method) -> dict[str, Tensor]:
@@ -196,7 +206,7 @@ def tensors(method: Method) -> dict[str, Tensor]:
 
 @every_method
 def test_two_ranks_are_one(name, gloo_pool):
-    method = small_method(name, **one_key_group(name)).double()
+    method = small_method(name, **for_ranks(name)).double()
     batches = small_batches(method)
     for batch in batches:
         batch.views = [view.double() for view in batch.views]
@@ -218,7 +228,7 @@ def test_wrong_number_of_views_is_named(name):
     method = small_method(name)
     batch = small_batches(method, count=1)[0]
     batch.views = batch.views[:1] if len(batch.views) > 1 else batch.views * 2
-    with pytest.raises(ValueError, match=rf"{type(method).__name__} wants \d( or more)? views .* `views\("):
+    with pytest.raises(ValueError, match=rf"{type(method).__name__} wants \d+( or more)? views .* `views\("):
         method(batch)
 
 

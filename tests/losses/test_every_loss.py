@@ -51,6 +51,21 @@ def cautious_hard_negatives(za, zb):
 
 def first_power_alignment(za, zb):
     return losses.alignment(za, zb, alpha=1.0)
+def bank(like):
+    rows = F.normalize(torch.eye(D)[:5] + 0.3, dim=1)
+    return rows.double() if like.dtype == torch.float64 else rows
+
+
+def instance_softmax(v, index):
+    return losses.instance_softmax(v, index, bank(v), 0.3)
+
+
+def instance_nce(v, positives):
+    return losses.instance_nce(v, positives, bank(v)[:4], 9, 3.0, 0.3)
+
+
+def patch_nce(predictions, patches):
+    return losses.patch_nce(predictions, patches, [2, 0, 1, 2], scale=0.5)
 
 
 def vicreg(za, zb):
@@ -152,6 +167,9 @@ def make_cases(dtype=torch.float64):
         "regression_thr": Case(of_three(losses.regression_thr, bandwidth=4.0), [*three, ages], 3),
         "regression_exp": Case(of_three(losses.regression_exp, bandwidth=4.0), [*three, ages], 3),
         "fair_kl": Case(fair_kl, [*pair(), classes, bias], 2),
+        "instance_softmax": Case(instance_softmax, [draw(N, D), torch.arange(N) % 5], 1),
+        "instance_nce": Case(instance_nce, [draw(N, D), F.normalize(draw(N, D), dim=1)], 1),
+        "patch_nce": Case(patch_nce, [draw(N, 4, D), draw(N, 3, D)], 2),
         "negative_cosine": Case(losses.negative_cosine, pair(), 1),
         "byol": Case(losses.byol, pair(), 1),
         "mean_shift": Case(losses.mean_shift, [draw(N, D), draw(N, 3, D)], 1),

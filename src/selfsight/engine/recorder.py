@@ -94,9 +94,10 @@ def check_names(path: Path, stored: dict[str, Any], names: dict[str, Any]) -> No
     """Refuse a checkpoint of another method, encoder or number of images or processes."""
     for name, value in names.items():
         if stored.get(name) != value:
+            changed = "the data set has changed; " if name == "training images" else ""
             raise ValueError(
                 f"{path} was written with {name} {stored.get(name)!r}, not {value!r}: "
-                "repeat that, or choose another out"
+                f"{changed}repeat that, or choose another out"
             )
 
 

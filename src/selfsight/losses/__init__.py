@@ -22,6 +22,7 @@ from selfsight.losses.information import barlow_twins, covariance, variance_hing
 from selfsight.losses.kernels import KERNELS, RULES, each_column, kernel_weights, rule_of_thumb
 from selfsight.losses.metric import MINING, margin, n_pair, soft_nearest_neighbour, triplet
 from selfsight.losses.mutual_information import donsker_varadhan, jensen_shannon, local_info_nce
+from selfsight.losses.memory import instance_nce, instance_softmax, log_partition, patch_nce
 from selfsight.losses.reconstruction import masked_reconstruction, normalise_patches, patchify, unpatchify
 from selfsight.losses.weak import (
     eps_infonce,
@@ -62,12 +63,16 @@ __all__ = [
     "kernel_weights",
     "local_info_nce",
     "margin",
+    "instance_nce",
+    "instance_softmax",
+    "log_partition",
     "masked_reconstruction",
     "mean_shift",
     "n_pair",
     "negative_cosine",
     "normalise_patches",
     "nt_xent",
+    "patch_nce",
     "patchify",
     "regression_exp",
     "regression_thr",

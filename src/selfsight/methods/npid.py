@@ -1,0 +1,77 @@
+"""NPID."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from selfsight.methods._bank import InstanceContrast, MemoryBank
+from selfsight.methods.base import Method, Optimisation, unit
+from selfsight.nets import Encoder
+from selfsight.views import Augmentation, Batch, ViewSet, random_view, two_views
+
+
+class NPID(Method):
+    """Tell every image from all others by a memory of each.
+
+    Wu, Xiong, Yu, Lin: Unsupervised Feature Learning via Non-Parametric Instance Discrimination
+    (CVPR 2018), eq. 2-8.
+
+    dim: width of the embedding, one linear layer behind the encoder.
+    noise: memories that an image is told from at each step; None or 0 for the softmax over all images,
+        which is also taken where there are no more than `noise`.
+    temperature: of the softmax; the authors take .07 on ImageNet and .1 on CIFAR-10.
+    momentum: how much of an image's memory an update keeps.
+
+    All images of a batch share one draw of noise, which follows the step. As in the authors' code
+    the constant Z comes from the first batch and there is no proximal term. The rate follows a
+    cosine where the paper drops it in steps.
+    """
+
+    optimisation = Optimisation(optimizer="sgd", lr=0.03, weight_decay=1e-4, warmup_epochs=0)
+    augmentation = Augmentation(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0, grayscale=0.2, blur=0.0)
+    smallest_batch = 1
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        dim: int = 128,
+        noise: int | None = 4096,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+    ):
+        super().__init__(encoder)
+        self.projector = nn.Linear(encoder.width, dim)
+        self.bank = MemoryBank(dim, momentum)
+        self.contrast = InstanceContrast(noise, temperature)
+        self.fresh: tuple[Tensor, Tensor] | None = None
+
+    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+        """One view: the other is the memory."""
+        return ViewSet((random_view(size, augmentation.of_view(0)),))
+
+    def watched(self, size: int, augmentation: Augmentation) -> ViewSet:
+        """Two views, to see whether they match."""
+        return two_views(size, augmentation)
+
+    def prepare(self, *, samples: int, **plan) -> None:
+        """A memory for each image."""
+        super().prepare(samples=samples, **plan)
+        self.bank.allocate(samples)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Loss of one view of each image against the memories."""
+        self.check(batch, views=1)
+        v = unit(self.embed(batch.views[0]))
+        self.fresh = (batch.index, v.detach())
+        return {"loss": self.contrast(v, batch.index, self.bank, self.step)}
+
+    def embed(self, view: Tensor) -> Tensor:
+        """Embeddings `v`, before normalisation."""
+        return self.projector(self.encoder(view))
+
+    def after_backward(self) -> None:
+        """Remember the images of the batch."""
+        assert self.fresh is not None, "after_backward follows forward"
+        self.bank.update(*self.fresh)
+        self.fresh = None
