@@ -25,7 +25,6 @@ from selfsight.methods import method_names
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = ROOT / "docs" / "templates"
 PAGES = [*ROOT.glob("*.md"), *(path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent != TEMPLATES)]
-PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 BLOCK = re.compile(r"(?:<!-- (?P<note>.*?) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL)
 
@@ -171,6 +170,11 @@ def test_every_call_in_a_page_can_be_made(page, tmp_path):
 @pytest.fixture(scope="module")
 def generate() -> ModuleType:
     """docs/generate.py."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
@@ -182,14 +186,6 @@ def test_a_tutorial_runs_from_top_to_bottom(page, workplace):
             (workplace / note.removeprefix("file: ")).write_text(code)
         else:
             run_code(code, names)
-
-
-def test_the_tables_of_the_readme_are_what_code_says():
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_tables_and_pages_of_methods_are_what_code_says(generate):
@@ -249,12 +245,6 @@ def test_the_example_of_a_method_runs(workplace):
     for _, code in blocks(ROOT / "docs" / "methods" / "simclr.md", "python"):
         run_code(code)
     assert selfsight.open_run("runs/simclr").finished
-
-
-def test_the_way_to_a_small_model_runs(workplace):
-    for _, code in blocks(ROOT / "docs" / "tutorials" / "small-model.md", "python"):
-        run_code(code)
-    assert (workplace / "small.onnx").exists()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

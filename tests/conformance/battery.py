@@ -23,30 +23,30 @@ SMALL: dict[str, dict[str, Any]] = {
     "barlow_twins": {"projector": (64, 64, 64)},
     "byol": {"projector": (64, 32), "predictor": (64, 32), "momentum": 0.8},
     "clae": {"projector": (64, 32)},
-    "deep_infomax": {"units": 64},
+    "cpc_v2": {"target": 16, "context": 32, "depth": 1, "tile": 16, "stride": 4, "scale": 1.0},
     "dcl": {"projector": (64, 32)},
     "dclw": {"projector": (64, 32)},
     "debiased": {"projector": (64, 32)},
+    "deep_infomax": {"units": 64},
     "dino": {"out": 64, "hidden": 64, "bottleneck": 32, "momentum": 0.8, "batch_norm": True},
     "eps_infonce": {"projector": (64, 32)},
     "eps_supcon": {"projector": (64, 32)},
     "eps_supinfonce": {"projector": (64, 32)},
-    "hard_negatives": {"projector": (64, 32)},
-    "cpc_v2": {"target": 16, "context": 32, "depth": 1, "tile": 16, "stride": 4, "scale": 1.0},
-    "dino": {"out": 64, "hidden": 64, "bottleneck": 32, "momentum": 0.8, "batch_norm": True},
     "exemplar": {},
+    "hard_negatives": {"projector": (64, 32)},
+    "joint_embedding": {"projector": (64, 32), "predictor": (64, 32), "momentum": 0.8, "support": 96},
     "mae": {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
-    "metric_learning": {"projector": (64, 32)},
     "mean_shift": {"projector": (64, 32), "predictor": (64, 32), "queue": 96, "neighbours": 2, "momentum": 0.8},
+    "metric_learning": {"projector": (64, 32)},
     "moco_v1": {"projector": (32,), "queue": 96, "momentum": 0.9, "key_group": 6},
     "moco_v2": {"projector": (64, 32), "queue": 96, "momentum": 0.9, "key_group": 6},
     "moco_v3": {"projector": (64, 32), "predictor": (64, 32), "momentum": 0.8},
     "mv_mr": {"projector": (64, 64, 64)},
-    "regression_exp": {"projector": (64, 32)},
-    "regression_thr": {"projector": (64, 32)},
     "nnclr": {"projector": (64, 64, 32), "predictor": (64, 32), "queue": 96},
     "npid": {"dim": 32},
     "pirl": {"dim": 32, "puzzle_size": 48},
+    "regression_exp": {"projector": (64, 32)},
+    "regression_thr": {"projector": (64, 32)},
     "rotation": {},
     "simclr": {"projector": (64, 32)},
     "simsiam": {"projector": (64, 64, 64), "predictor": (16, 64)},
@@ -125,15 +125,19 @@ def metadata(images: int = IMAGES, seed: int = 0) -> dict[str, Tensor]:
 
 
 def small_batches(
-    method: Method, count: int = 2, images: int = IMAGES, *, watched: bool = False, crops: bool = False
+    method: Method,
+    count: int = 2,
+    images: int = IMAGES,
+    *,
+    watched: bool = False,
+    crops: bool = False,
+    seed: int = 0,
 ) -> list[Batch]:
-    """Batches of the method's own views, with large crops, the same whenever asked for; `crops` adds two small ones."""
+    """Batches of the method's own views, with large crops, the same whenever asked for with the same seed.
+
+    watched: those for `progress`. crops: two small ones join two large ones.
+    """
     pixels, known = textures(count * images)[0], metadata(count * images)
-def small_batches(
-    method: Method, count: int = 2, images: int = IMAGES, *, watched: bool = False, seed: int = 0
-) -> list[Batch]:
-    """Batches of the method's own views, with large crops, the same whenever asked for with the same seed."""
-    pixels, label = textures(count * images)
     easy = replace(method.augmentation, **EASY)
     if crops or method.augmentation.crops[1]:
         easy = replace(easy, crops=(2, 2))

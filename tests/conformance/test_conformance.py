@@ -190,12 +190,10 @@ def losses_and_gradients(name: str, state: dict[str, Any], batches: list[Batch],
         )
 
 
-def one_key_group(name: str) -> dict[str, Any]:
-    """Options with which groups of keys do not straddle ranks."""
-    return {"key_group": IMAGES // 4} if name in ("moco_v1", "moco_v2") else {}
 def for_ranks(name: str) -> dict[str, Any]:
     """Options with which groups of keys do not straddle ranks, and noise is drawn."""
-    options = {"moco_v2": {"key_group": IMAGES // 4}, "npid": {"noise": 16}, "pirl": {"noise": 16}}
+    groups = {"key_group": IMAGES // 4}
+    options = {"moco_v1": groups, "moco_v2": groups, "npid": {"noise": 16}, "pirl": {"noise": 16}}
     return options.get(name, {})
 
 

@@ -51,6 +51,8 @@ def cautious_hard_negatives(za, zb):
 
 def first_power_alignment(za, zb):
     return losses.alignment(za, zb, alpha=1.0)
+
+
 def bank(like):
     rows = F.normalize(torch.eye(D)[:5] + 0.3, dim=1)
     return rows.double() if like.dtype == torch.float64 else rows

@@ -20,9 +20,9 @@ from selfsight.losses.dependence import distance_correlation
 from selfsight.losses.distillation import byol, cross_view_entropy, dino, mean_shift, negative_cosine
 from selfsight.losses.information import barlow_twins, covariance, variance_hinge, vicreg
 from selfsight.losses.kernels import KERNELS, RULES, each_column, kernel_weights, rule_of_thumb
+from selfsight.losses.memory import instance_nce, instance_softmax, log_partition, patch_nce
 from selfsight.losses.metric import MINING, margin, n_pair, soft_nearest_neighbour, triplet
 from selfsight.losses.mutual_information import donsker_varadhan, jensen_shannon, local_info_nce
-from selfsight.losses.memory import instance_nce, instance_softmax, log_partition, patch_nce
 from selfsight.losses.reconstruction import masked_reconstruction, normalise_patches, patchify, unpatchify
 from selfsight.losses.weak import (
     eps_infonce,
@@ -59,13 +59,13 @@ __all__ = [
     "full_precision",
     "hard_negatives",
     "info_nce",
+    "instance_nce",
+    "instance_softmax",
     "jensen_shannon",
     "kernel_weights",
     "local_info_nce",
-    "margin",
-    "instance_nce",
-    "instance_softmax",
     "log_partition",
+    "margin",
     "masked_reconstruction",
     "mean_shift",
     "n_pair",
