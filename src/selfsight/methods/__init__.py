@@ -68,7 +68,8 @@ def _by_name(name: str) -> Any:
         return getattr(module, _class_of(name).name)
     module_name, dot, class_name = name.rpartition(".")
     if not dot:
-        raise ValueError(f"no method {name!r}{nearest(name, method_names())}")
+        hint = nearest(name, method_names()) or ": `selfsight list methods` says which there are"
+        raise ValueError(f"no method {name!r}{hint}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
