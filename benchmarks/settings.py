@@ -49,6 +49,11 @@ EXCEPTIONS: dict[str, Settings] = {
     "hard_negatives": {"method_options": HEAD},
     "clae": {"method_options": HEAD},
     "align_uniform": {},
+    # The authors' temperature for CIFAR-10. All 10,000 memories are the negatives.
+    "npid": {"method_options": {"noise": 0, "temperature": 0.1}},
+    "pirl": {"method_options": {"temperature": 0.1}},
+    "exemplar": {},
+    "cpc_v2": {},
     "metric_learning": {"method_options": HEAD},
     "deep_infomax": {"method_options": {"units": 512}},
     "nnclr": {"method_options": {"projector": (1024, 1024, 256), "predictor": (1024, 256), "queue": 4096}},
