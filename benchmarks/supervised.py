@@ -135,7 +135,7 @@ def angle_r2(run: Any, images: Path, seed: int) -> dict[str, float]:
     train, test = (open_source(images, split=split) for split in ("train", "test"))
     encoder = run.encoder
     functions = {"trained": encoder, "random": untrained(encoder, seed), "pixels": pixels}
-    reader = Reader(encoder.spec, devices="cpu")
+    reader = Reader(encoder.spec)
     (seen, i), (unseen, j) = reader(functions, train), reader(functions, test)
     scores = {"chance": 0.0}
     for name in functions:

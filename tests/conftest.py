@@ -14,6 +14,15 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+def pytest_collection_finish() -> None:
+    """One thread again: importing dcor, through numba, makes it as many as there are processors."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        import torch
+
+        torch.set_num_threads(1)
+
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 sys.path.append(str(CHECKOUT / "tests"))

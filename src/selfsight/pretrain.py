@@ -116,7 +116,8 @@ def pretrain(
         raise ValueError(f"on_alarm is 'warn' or 'stop', not {on_alarm!r}")
     hardware = engine.choose_hardware(devices, precision)
     path = engine.choose_folder(out, method, several=hardware.external)
-    engine.check_folder(path, resume=resume, overwrite=overwrite)
+    if hardware.rank == 0:  # the others may come when it is no longer empty
+        engine.check_folder(path, resume=resume, overwrite=overwrite)
     if hardware.world > 1 and not hardware.external:
         engine.run_on_ranks(pretrain, hardware.world, {**settings, "out": path})
         return engine.open_run(path)

@@ -79,8 +79,7 @@ def _run(
     try:
         function(**settings)
     except ValueError as error:
-        if rank == 0:
-            messages.put(str(error))
+        messages.put(str(error))  # mostly the same in every process; the first is told
         raise SystemExit(2) from error
 
 
