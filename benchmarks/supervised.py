@@ -237,6 +237,8 @@ def measure(options: argparse.Namespace, task: str, program: str, seed: int) -> 
     return {
         "task": task,
         "program": program,
+        "method": what.programs[program]["method"],
+        "metric": what.metric,
         "seed": seed,
         "scores": what.score(run, what.judged(options.data, options.runs), seed),
         "seconds": round(run.summary["seconds"]),

@@ -172,6 +172,13 @@ def views_value(name: str, value: Any) -> str:
 
 
 def results(name: str) -> str:
+    """What both benchmarks of learning say of a method."""
+    return "\n\n".join(filter(None, (learned_alone(name), learned_from_labels(name)))) or (
+        "Not in the [learning benchmark](../benchmarks/learning.md) yet."
+    )
+
+
+def learned_alone(name: str) -> str:
     """The rows of the learning benchmark."""
     rows = [
         (
@@ -184,13 +191,37 @@ def results(name: str) -> str:
         if result["method"] == name
     ]
     if not rows:
-        return "Not in the [learning benchmark](../benchmarks/learning.md) yet."
+        return ""
     about = (
         "The [learning benchmark](../benchmarks/learning.md): CIFAR-10, 10,000 training images, a small encoder, a\n"
         "short run; top-1 on the test images by kNN, of what was trained, of the same encoder untrained and of raw\n"
         "pixels. It asks whether the method learns; settings and hardware are there."
     )
     return about + "\n\n" + table(("epochs", "seed", "encoder", "trained", "untrained", "pixels"), rows)
+
+
+def learned_from_labels(name: str) -> str:
+    """The rows of the benchmark of methods that learn from labels, numbers and groups."""
+    path = DOCS / "benchmarks" / "supervised.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    rows = [
+        (
+            result["task"],
+            result["program"],
+            result["seed"],
+            result["metric"],
+            *(f"{result['scores'][which]:.3f}" for which in ("trained", "random", "pixels")),
+        )
+        for result in found
+        if result["method"] == name
+    ]
+    if not rows:
+        return ""
+    about = (
+        "[Tasks with labels](../benchmarks/supervised.md) made from the same images: a tenth of the classes kept, the\n"
+        "angle by which an image was turned, classes that come with a colour."
+    )
+    return about + "\n\n" + table(("task", "program", "seed", "score", "trained", "untrained", "pixels"), rows)
 
 
 def learning() -> list[dict[str, Any]]:
