@@ -199,8 +199,9 @@ def make_trainer(hardware: Hardware, plan: Plan, position: Position, supervisor:
         accelerator="cpu" if hardware.accelerator == "cpu" else "gpu",
         devices=hardware.local_world,
         num_nodes=hardware.world // hardware.local_world,
-        # methods may leave a parameter out of a step, such as a ViT's class token that pooling ignores
-        strategy=DDPStrategy(find_unused_parameters=True) if hardware.world > 1 else "auto",
+        # methods may leave a parameter out of a step, such as a ViT's class token that pooling ignores; their
+        # buffers are the same on every rank already, and a memory of all images is too large to send at each step
+        strategy=DDPStrategy(find_unused_parameters=True, broadcast_buffers=False) if hardware.world > 1 else "auto",
         precision="bf16-mixed" if hardware.precision == "bf16" else "32-true",
         max_epochs=plan.epochs - position.epoch,
         accumulate_grad_batches=plan.accumulate,
