@@ -31,20 +31,11 @@ def sum_over_rows(
 
 def stack_rows(function: Callable[..., Tensor], *rows: Tensor, columns: int) -> Tensor:
     """`function(*rows)`, which answers row by row, from blocks that are computed again in backward."""
-
-    def of_part(part: slice) -> Tensor:
-        return function(*(tensor[part] for tensor in rows))
-
-    return stack_parts(of_part, len(rows[0]), columns=columns, device=rows[0].device)
-
-
-def stack_parts(function: Callable[[slice], Tensor], rows: int, *, columns: int, device: torch.device) -> Tensor:
-    """As `stack_rows`, where `function` takes its rows by itself."""
-    height = block_height(device, columns)
-    if rows <= height:
-        return function(slice(0, rows))
-    parts = [slice(start, start + height) for start in range(0, rows, height)]
-    return torch.cat([checkpoint(function, part, use_reentrant=False, preserve_rng_state=False) for part in parts])
+    height = block_height(rows[0].device, columns)
+    if len(rows[0]) <= height:
+        return function(*rows)
+    blocks = zip(*(tensor.split(height) for tensor in rows), strict=True)
+    return torch.cat([checkpoint(function, *block, use_reentrant=False, preserve_rng_state=False) for block in blocks])
 
 
 def block_height(device: torch.device, columns: int) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from selfsight.distributed import gather, world_size
-from selfsight.losses.blocks import block_height, stack_parts
+from selfsight.losses.blocks import block_height, stack_rows, sum_over_rows
 from selfsight.precision import full_precision
 
 SMALLEST_SQUARE = 1e-4
@@ -38,21 +39,15 @@ def distance_correlation(
         raise ValueError(f"x and y describe the same samples, got {len(x)} and {len(y)} rows")
     if estimator == "unbiased" and world_size() * len(x) < 4:
         raise ValueError(f"the unbiased estimator needs at least 4 samples, got {len(x)}: raise batch_size")
-    sides = [_Side(gather(features.flatten(1)), floor, estimator == "unbiased") for features in (x, y)]
-
-    def products(rows: slice) -> Tensor:
-        a, b = (side.centred(rows) for side in sides)
-        return torch.stack([(a * b).sum(1), a.square().sum(1), b.square().sum(1)], dim=1)
-
-    count = len(sides[0].x)
-    ab, aa, bb = stack_parts(products, count, columns=count, device=x.device).sum(0) / count**2
+    a, b = (_Side(gather(features.flatten(1)), floor, estimator == "unbiased") for features in (x, y))
+    ab, aa, bb = a.mean_product(b), a.mean_product(a), b.mean_product(b)
     # A collapsed side has no variance at all: a share of the floor keeps the quotient and its slope finite.
     scale_a, scale_b = (variance.clamp(min=1e-6 * floor).sqrt() for variance in (aa, bb))
     return _signed_root(ab / (scale_a * scale_b))
 
 
 class _Side:
-    """Centred distances of the rows of `x` `(N, D)`, a block of rows at a time.
+    """Centred distances of the rows of `x` `(N, D)`, as a whole where that is one block, else some rows at a time.
 
     The means are constants to autograd, and yet the gradients are exact: centring is an orthogonal
     projection, so the derivative of a product with respect to one side's distances is the other
@@ -61,39 +56,54 @@ class _Side:
 
     def __init__(self, x: Tensor, floor: float, unbiased: bool):
         self.x = x - x.mean(0)
-        self.norms = self.x.square().sum(1)
         self.floor, self.unbiased = floor, unbiased
         count = len(x)
-        self.whole = self.distances(slice(0, count)) if count <= block_height(x.device, count) else None
+        self.itself = torch.arange(count, device=x.device)
+        distances = self.distances(self.x, self.itself, self.x) if count <= block_height(x.device, count) else None
         with torch.no_grad():
-            self.sums = stack_parts(lambda rows: self.rows(rows).sum(1), count, columns=count, device=x.device)
+            if distances is None:
+                of_rows = partial(self.row_sums, x=self.x)
+                self.sums = stack_rows(of_rows, self.x, self.itself, columns=count)
+            else:
+                self.sums = distances.sum(1)
+        self.whole = None if distances is None else self.centre(distances, self.itself)
 
-    def rows(self, rows: slice) -> Tensor:
-        """Rows of the distances, kept where all of them make one block."""
-        return self.distances(rows) if self.whole is None else self.whole[rows]
+    def mean_product(self, other: _Side) -> Tensor:
+        """Mean over all pairs of both sides' centred distances, multiplied."""
+        if self.whole is not None and other.whole is not None:
+            return (self.whole * other.whole).mean()
 
-    def distances(self, rows: slice) -> Tensor:
+        def product(rows: Tensor, others: Tensor, itself: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            mine = self.centred(rows, itself, x)
+            return (mine * (mine if other is self else other.centred(others, itself, y))).sum()
+
+        return sum_over_rows(product, [self.x, other.x, self.itself], [self.x, other.x]) / len(self.x) ** 2
+
+    def centred(self, rows: Tensor, itself: Tensor, x: Tensor) -> Tensor:
+        """Rows of the double-centred or U-centred distances."""
+        return self.centre(self.distances(rows, itself, x), itself)
+
+    def distances(self, rows: Tensor, itself: Tensor, x: Tensor) -> Tensor:
         """Euclidean distances `(R, N)` with squares of at least `floor`, those to itself too, or 0 if unbiased.
 
         From one matrix product of the centred rows: in float32 an entry's square is off by about
         1e-6 of the largest squared norm, which matters only to pairs much closer than the rest.
         """
-        squares = self.norms[rows, None] + self.norms - 2 * self.x[rows] @ self.x.T
-        distances = squares.masked_fill_(self.itself(rows), 0).clamp(min=self.floor).sqrt()
-        return distances.masked_fill(self.itself(rows), 0) if self.unbiased else distances
+        squares = rows.square().sum(1, keepdim=True) + x.square().sum(1) - 2 * rows @ x.T
+        distances = squares.scatter(1, itself[:, None], 0).clamp(min=self.floor).sqrt()
+        return distances.scatter(1, itself[:, None], 0) if self.unbiased else distances
 
-    def centred(self, rows: slice) -> Tensor:
-        """Rows of the double-centred or U-centred distances."""
-        count, mine = len(self.x), self.sums[rows, None]
+    def row_sums(self, rows: Tensor, itself: Tensor, x: Tensor) -> Tensor:
+        """Sums of some rows of the distances."""
+        return self.distances(rows, itself, x).sum(1)
+
+    def centre(self, distances: Tensor, itself: Tensor) -> Tensor:
+        """Those rows without the means of rows and columns."""
+        count, mine = len(self.x), self.sums[itself, None]
         if not self.unbiased:
-            return self.rows(rows) - (mine + (self.sums - self.sums.mean())) / count
+            return distances - (mine + (self.sums - self.sums.mean())) / count
         total = self.sums.sum() / ((count - 1) * (count - 2))
-        return (self.rows(rows) - (mine + self.sums) / (count - 2) + total).masked_fill(self.itself(rows), 0)
-
-    def itself(self, rows: slice) -> Tensor:
-        """Where a row meets itself."""
-        position = torch.arange(len(self.x), device=self.x.device)
-        return position[rows, None] == position
+        return (distances - (mine + self.sums) / (count - 2) + total).scatter(1, itself[:, None], 0)
 
 
 def _signed_root(square: Tensor) -> Tensor:
