@@ -26,7 +26,7 @@ def eps_infonce(za: Tensor, zb: Tensor, temperature: float = 0.07, epsilon: floa
     temperature. The mean runs over all `2N` anchors of all ranks. epsilon 0 is `nt_xent`; the larger it is,
     the less the positive counts in the denominator. All equal: `ln(2N - 2 + exp(-epsilon))`.
 
-    Barbano, Dufumier, Tartaglione, Grangetto, Gori: Unbiased Supervised Contrastive Learning (ICLR 2023), eq. 8.
+    Barbano, Dufumier, Tartaglione, Grangetto, Gori: Unbiased Supervised Contrastive Learning (ICLR 2023).
     """
     views = F.normalize(torch.stack([za, zb]), dim=-1)
     anchors, keys, itself = anchors_and_keys(views)
@@ -52,7 +52,7 @@ def eps_supcon(
     `exp(-epsilon)`. The mean runs over all `V * B` anchors of all ranks; one without positives contributes
     0. epsilon 0 is `supcon`. All equal: the mean of `ln(negatives + positives * exp(-epsilon))`.
 
-    Barbano et al.: Unbiased Supervised Contrastive Learning (ICLR 2023), eq. 12.
+    Barbano et al.: Unbiased Supervised Contrastive Learning (ICLR 2023).
     """
 
     def terms(similarity: Tensor, positive: Tensor, others: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def eps_supinfonce(
     `exp(-epsilon)`, so that positives do not push each other away.
     All equal: the mean of `ln(negatives + exp(-epsilon))`.
 
-    Barbano et al.: Unbiased Supervised Contrastive Learning (ICLR 2023), eq. 10.
+    Barbano et al.: Unbiased Supervised Contrastive Learning (ICLR 2023).
     """
 
     def terms(similarity: Tensor, positive: Tensor, others: Tensor) -> Tensor:

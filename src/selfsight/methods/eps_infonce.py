@@ -15,8 +15,7 @@ from selfsight.views import Augmentation, Batch
 class EpsInfoNCE(Method):
     """Contrast two views of an image with all other images, which it must lead by a margin.
 
-    Barbano, Dufumier, Tartaglione, Grangetto, Gori: Unbiased Supervised Contrastive Learning (ICLR 2023),
-    eq. 8.
+    Barbano, Dufumier, Tartaglione, Grangetto, Gori: Unbiased Supervised Contrastive Learning (ICLR 2023).
 
     projector: widths of the head's layers; no batch norm.
     temperature: of the softmax.

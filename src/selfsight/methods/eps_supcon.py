@@ -16,8 +16,7 @@ from selfsight.views import Batch
 class EpsSupCon(SupCon):
     """Contrast all views of a class with those of other classes by a margin; needs labels.
 
-    Barbano, Dufumier, Tartaglione, Grangetto, Gori: Unbiased Supervised Contrastive Learning (ICLR 2023),
-    eq. 12.
+    Barbano, Dufumier, Tartaglione, Grangetto, Gori: Unbiased Supervised Contrastive Learning (ICLR 2023).
 
     projector: widths of the head's layers; no batch norm.
     temperature: of the softmax.
@@ -30,6 +29,7 @@ class EpsSupCon(SupCon):
 
     optimisation = Optimisation(optimizer="sgd", lr=0.05, weight_decay=1e-4)
     augmentation = SupCon.augmentation
+    loss = staticmethod(losses.eps_supcon)
 
     def __init__(
         self,
@@ -46,4 +46,4 @@ class EpsSupCon(SupCon):
         """Loss of two views, or more, and the label of each image."""
         self.check(batch, views=2, or_more=True)
         z = together(self.embed, batch.views)
-        return {"loss": losses.eps_supcon(z, batch.metadata["label"], self.temperature, self.epsilon)}
+        return {"loss": self.loss(z, batch.metadata["label"], self.temperature, self.epsilon)}

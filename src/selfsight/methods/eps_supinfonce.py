@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from torch import Tensor
-
 from selfsight import losses
-from selfsight.methods.base import Optimisation, together
-from selfsight.methods.supcon import SupCon
-from selfsight.nets import Encoder
-from selfsight.views import Batch
+from selfsight.methods.eps_supcon import EpsSupCon
 
 
-class EpsSupInfoNCE(SupCon):
+class EpsSupInfoNCE(EpsSupCon):
     """Contrast each view of a class, one at a time, with other classes by a margin; needs labels.
 
-    Barbano, Dufumier, Tartaglione, Grangetto, Gori: Unbiased Supervised Contrastive Learning (ICLR 2023),
-    eq. 10.
+    Barbano, Dufumier, Tartaglione, Grangetto, Gori: Unbiased Supervised Contrastive Learning (ICLR 2023).
 
     projector: widths of the head's layers; no batch norm.
     temperature: of the softmax.
@@ -28,22 +20,5 @@ class EpsSupInfoNCE(SupCon):
     a warm-up and a cosine; the paper divides it by ten at epochs 700, 800 and 900 of 1000.
     """
 
-    optimisation = Optimisation(optimizer="sgd", lr=0.05, weight_decay=1e-4)
-    augmentation = SupCon.augmentation
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        projector: Sequence[int] = (2048, 128),
-        temperature: float = 0.07,
-        epsilon: float = 0.25,
-    ):
-        super().__init__(encoder, projector=projector, temperature=temperature)
-        self.epsilon = epsilon
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss of two views, or more, and the label of each image."""
-        self.check(batch, views=2, or_more=True)
-        z = together(self.embed, batch.views)
-        return {"loss": losses.eps_supinfonce(z, batch.metadata["label"], self.temperature, self.epsilon)}
+    optimisation, augmentation = EpsSupCon.optimisation, EpsSupCon.augmentation
+    loss = staticmethod(losses.eps_supinfonce)
