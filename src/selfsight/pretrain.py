@@ -37,6 +37,7 @@ def pretrain(
     label: str = "label",
     debias: str | None = None,
     debias_weight: float = 1.0,
+    debias_form: Literal["kl", "moments"] = "kl",
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     seed: int = 0,
@@ -83,7 +84,9 @@ def pretrain(
         label: A table's column of labels; only the monitor and methods that say so look at labels.
         debias: A column of groups, such as sites, that the embeddings shall not tell apart within a class or
             between two: FairKL is added to the loss. Needs labels.
-        debias_weight: Of FairKL, beside the method's loss.
+        debias_weight: Of FairKL, beside the method's loss; about 1 for "kl", 100 for "moments".
+        debias_form: "kl" is the paper's divergence; "moments" is steadier where few images of a batch have a
+            group that is unusual for their class.
         mean: Of pixels in [0, 1], one for all channels or one for each; by default that of a seeded
             sample of the training images.
         std: As `mean`.
@@ -128,7 +131,7 @@ def pretrain(
         net = engine.build_for(images.train, encoder, size, encoder_options, mean=mean, std=std, seed=seed)
         if weights is not None:
             engine.start_from(net, weights)
-        model = engine.debiased(engine.build_method(method, net, method_options), debias, debias_weight)
+        model = engine.debiased(engine.build_method(method, net, method_options), debias, debias_weight, debias_form)
         images = engine.check_columns(images, model, debias)
         augmentation = engine.build_augmentation(model, view_options)
         optimisation = engine.choose_optimisation(

@@ -147,6 +147,7 @@ def test_missing_values_are_counted_in_the_log(caplog):
         ("--method simclr --debias stie", "did you mean 'site'"),
         ("--method simclr --debias age", "bin it"),
         ("--method simclr --debias site --debias_weight -1", "debias_weight"),
+        ("--method simclr --debias site --debias_form mmd", "--debias_form"),
     ],
 )
 def test_a_shell_says_it_in_one_line(options, words, tmp_path, monkeypatch, capsys):

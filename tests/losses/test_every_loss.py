@@ -88,6 +88,10 @@ def fair_kl(za, zb, labels, bias):
     return losses.fair_kl([za, zb], labels, bias)
 
 
+def fair_moments(za, zb, labels, bias):
+    return losses.fair_kl([za, zb], labels, bias, "moments")
+
+
 def distance_correlation(x, y):
     return losses.distance_correlation(x, y)
 
@@ -169,6 +173,7 @@ def make_cases(dtype=torch.float64):
         "regression_thr": Case(of_three(losses.regression_thr, bandwidth=4.0), [*three, ages], 3),
         "regression_exp": Case(of_three(losses.regression_exp, bandwidth=4.0), [*three, ages], 3),
         "fair_kl": Case(fair_kl, [*pair(), classes, bias], 2),
+        "fair_moments": Case(fair_moments, [*pair(), classes, bias], 2),
         "instance_softmax": Case(instance_softmax, [draw(N, D), torch.arange(N) % 5], 1),
         "instance_nce": Case(instance_nce, [draw(N, D), F.normalize(draw(N, D), dim=1)], 1),
         "patch_nce": Case(patch_nce, [draw(N, 4, D), draw(N, 3, D)], 2),

@@ -217,8 +217,8 @@ def test_exp_survives_a_term_that_outweighs_all_others():
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-def fair_kl_formula(z, labels, bias):
-    """The two divergences by torch's own, from pairs that are picked one by one."""
+def fair_kl_formula(z, labels, bias, form):
+    """Both comparisons from pairs that are picked one by one, the divergence by torch's own."""
     s, image = similarities(z, 1.0)
     kinds = {(alike, aligned): [] for alike in (True, False) for aligned in (True, False)}
     for i in range(len(s)):
@@ -230,12 +230,16 @@ def fair_kl_formula(z, labels, bias):
     for alike in (True, False):
         aligned, conflicting = kinds[alike, True], kinds[alike, False]
         if min(len(aligned), len(conflicting)) >= 2:
+            if form == "moments":
+                total += (np.mean(aligned) - np.mean(conflicting)) ** 2 + (np.std(aligned) - np.std(conflicting)) ** 2
+                continue
             distances = [torch.tensor(np.array(x)) for x in (aligned, conflicting)]
             first, second = (Normal(d.mean(), d.std(correction=0)) for d in distances)
             total += kl_divergence(first, second).item()
     return total
 
 
+@pytest.mark.parametrize("form", ["kl", "moments"])
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize(
     ("labels", "bias"),
@@ -247,31 +251,38 @@ def fair_kl_formula(z, labels, bias):
         ([-1] * 10, [0, 1] * 5),
     ],
 )
-def test_fair_kl_is_its_definition(count, labels, bias):
+def test_fair_kl_is_its_definition(form, count, labels, bias):
     z = views(count, batch=10)
-    ours = losses.fair_kl(z, torch.tensor(labels), torch.tensor(bias))
-    assert ours.item() == pytest.approx(fair_kl_formula(z, labels, bias), abs=1e-9)
+    ours = losses.fair_kl(z, torch.tensor(labels), torch.tensor(bias), form)
+    assert ours.item() == pytest.approx(fair_kl_formula(z, labels, bias, form), abs=1e-9)
 
 
-def test_fair_kl_sees_a_bias_and_gradients_remove_it():
+@pytest.mark.parametrize("form", ["kl", "moments"])
+def test_fair_kl_sees_a_bias_and_gradients_remove_it(form):
     labels, bias = torch.arange(24) % 2, torch.arange(24) // 2 % 2
     fair = torch.randn(24, 6, dtype=torch.float64)
     biased = (fair + 3 * torch.nn.functional.one_hot(bias, 6)).requires_grad_()
-    before = losses.fair_kl([biased], labels, bias)
-    assert before > 10 * losses.fair_kl([fair], labels, bias)
+    before = losses.fair_kl([biased], labels, bias, form)
+    assert before > 10 * losses.fair_kl([fair], labels, bias, form)
     optimiser = torch.optim.Adam([biased], lr=0.05)
     for _ in range(30):
         optimiser.zero_grad()
-        losses.fair_kl([biased], labels, bias).backward()
+        losses.fair_kl([biased], labels, bias, form).backward()
         optimiser.step()
-    assert losses.fair_kl([biased], labels, bias) < before / 5
+    assert losses.fair_kl([biased], labels, bias, form) < before / 5
 
 
-def test_fair_kl_of_equal_embeddings_is_zero():
+@pytest.mark.parametrize("form", ["kl", "moments"])
+def test_fair_kl_of_equal_embeddings_is_zero(form):
     z = torch.ones(1, 8, 4, requires_grad=True)
-    value = losses.fair_kl(z, torch.arange(8) % 2, torch.arange(8) // 4)
+    value = losses.fair_kl(z, torch.arange(8) % 2, torch.arange(8) // 4, form)
     assert value.item() == pytest.approx(0, abs=1e-6)
     assert torch.autograd.grad(value, z)[0].isfinite().all()
+
+
+def test_fair_kl_has_two_forms():
+    with pytest.raises(ValueError, match="form is 'mmd': use 'kl' or 'moments'"):
+        losses.fair_kl(views(1), torch.zeros(4), torch.zeros(4), "mmd")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("largest", [1, 30])

@@ -15,7 +15,7 @@ from conformance.battery import textures as battery_textures
 from selfsight import distributed, losses
 from selfsight.data import ArraySource
 from selfsight.methods import method_names
-from selfsight.methods._fair_kl import FairKL
+from selfsight.methods._fair_kl import FairKL, standardised
 
 every_method = pytest.mark.parametrize("name", method_names())
 SITES = torch.arange(2 * IMAGES) // CLASSES % 2
@@ -77,7 +77,7 @@ def test_it_compares_all_views_that_forward_embeds():
     (batch,) = batches_with_sites(method)
     method.eval()
     z = torch.stack([method.embed(view) for view in batch.views])
-    expected = losses.fair_kl(z, batch.metadata["label"], batch.metadata["site"])
+    expected = losses.fair_kl(standardised(z), batch.metadata["label"], batch.metadata["site"])
     torch.testing.assert_close(method(batch)["fair_kl"], expected)
 
 
@@ -87,8 +87,19 @@ def test_a_method_that_embeds_nothing_for_gradients_is_asked(name):
     (batch,) = batches_with_sites(method)
     z = method.encoder(batch.views[0]) if name == "dino" else method.embed(batch.views[0])
     torch.testing.assert_close(
-        method(batch)["fair_kl"], losses.fair_kl(z[None], batch.metadata["label"], batch.metadata["site"])
+        method(batch)["fair_kl"],
+        losses.fair_kl(standardised(z[None]), batch.metadata["label"], batch.metadata["site"]),
     )
+
+
+@pytest.mark.parametrize("form", ["kl", "moments"])
+def test_pointing_all_embeddings_one_way_lowers_nothing(form):
+    z, labels = torch.randn(2, 32, 6), torch.arange(32) % 2
+    bias = (z[0, :, 0] > 0).long()
+    aside = z + 100 * torch.ones(6)
+    ours, theirs = (losses.fair_kl(standardised(x), labels, bias, form) for x in (z, aside))
+    torch.testing.assert_close(theirs, ours, rtol=1e-2, atol=0)
+    assert losses.fair_kl(aside, labels, bias, "moments") < ours / 100
 
 
 def test_embeddings_elsewhere_are_not_remembered_and_copies_are_whole():

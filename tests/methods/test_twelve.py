@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from conformance.battery import IMAGES, SIZE, rows, small_batches, small_encoder, small_method, train
+from selfsight import losses
 from selfsight.methods.barlow_twins import BarlowTwins
 from selfsight.methods.simclr import SimCLR
 
@@ -200,3 +201,11 @@ def test_supcon_pulls_classes_together_and_lets_unlabelled_images_be():
     batch.metadata["label"] = torch.arange(IMAGES)
     torch.testing.assert_close(method(batch)["loss"], alone)
     assert labelled != alone
+
+
+def test_supcon_without_a_head_contrasts_features():
+    method = small_method("supcon", projector=()).eval()
+    (batch,) = small_batches(method, count=1)
+    z = [method.encoder(view) for view in batch.views]
+    torch.testing.assert_close(method(batch)["loss"], losses.supcon(z, batch.metadata["label"], 0.1))
+    assert not any(name.startswith("projector") for name, _ in method.named_parameters())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -90,13 +90,15 @@ def build_method(method: str | Callable[..., Method], encoder: Encoder, options:
     return builder(encoder, **{name: as_tuple(value) for name, value in options.items()})
 
 
-def debiased(method: Method, bias: str | None, weight: float) -> Method:
+def debiased(method: Method, bias: str | None, weight: float, form: Literal["kl", "moments"] = "kl") -> Method:
     """The method, which also learns to keep the groups of a column out of its embeddings where one is named."""
     if bias is None:
         return method
     if not 0 < weight < math.inf:
         raise ValueError(f"debias_weight is above 0, not {weight}: leave debias out to train without it")
-    FairKL(method, bias, weight)
+    if form not in ("kl", "moments"):
+        raise ValueError(f"debias_form is {form!r}: use 'kl' or 'moments'")
+    FairKL(method, bias, weight, form)
     return method
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -167,7 +168,9 @@ def regression_exp(
 
 
 @full_precision
-def fair_kl(z: Tensor | Sequence[Tensor], labels: Tensor, bias: Tensor) -> Tensor:
+def fair_kl(
+    z: Tensor | Sequence[Tensor], labels: Tensor, bias: Tensor, form: Literal["kl", "moments"] = "kl"
+) -> Tensor:
     """How differently images of one bias and of two lie apart, within classes and between them.
 
     z: `(V, B, D)` or `V` tensors `(B, D)`, any norm; labels, bias: `(B,)` integers, -1 where missing: such an
@@ -176,9 +179,15 @@ def fair_kl(z: Tensor | Sequence[Tensor], labels: Tensor, bias: Tensor) -> Tenso
     is added to that of the pairs of different classes; pairs of all ranks count. A divergence with fewer
     than two pairs on either side is 0, and variances are at least 1e-6. All equal: 0.
 
-    Barbano et al.: Unbiased Supervised Contrastive Learning (ICLR 2023), section 3.3. The authors' code takes
-    squared differences of means and standard deviations instead, with the zeros of pairs of other kinds in them.
+    form: "kl" is the paper's. Its variances stand in a denominator, so that it is noisy where a batch holds few
+    images whose bias is not their class's; "moments", the squared differences of the means and of the standard
+    deviations, is not. So does the authors' code, with the zeros of pairs of other kinds among the distances
+    and two terms more, which are left out here.
+
+    Barbano et al.: Unbiased Supervised Contrastive Learning (ICLR 2023), section 3.3.
     """
+    if form not in ("kl", "moments"):
+        raise ValueError(f"form is {form!r}: use 'kl' or 'moments'")
     views = F.normalize(z if isinstance(z, Tensor) else torch.stack(list(z)), dim=-1)
     anchors, keys, itself = anchors_and_keys(views)
     image, images = itself % (len(keys) // len(views)), len(keys) // len(views)
@@ -215,7 +224,8 @@ def fair_kl(z: Tensor | Sequence[Tensor], labels: Tensor, bias: Tensor) -> Tenso
     mean = centre + offset
     variance = (square - offset.square()).clamp(min=SMALLEST_VARIANCE)
     aligned, conflicting = slice(0, None, 2), slice(1, None, 2)
-    divergence = _gaussian_divergence(mean[aligned], variance[aligned], mean[conflicting], variance[conflicting])
+    compare = _gaussian_divergence if form == "kl" else _moment_difference
+    divergence = compare(mean[aligned], variance[aligned], mean[conflicting], variance[conflicting])
     enough = torch.minimum(count[aligned], count[conflicting]) >= 2 * FEWEST_PAIRS  # each pair stands there twice
     return torch.where(enough, divergence, 0.0).sum()
 
@@ -229,6 +239,11 @@ def _gaussian_divergence(mean: Tensor, variance: Tensor, other_mean: Tensor, oth
     """Kullback-Leibler divergence of a Gaussian from another."""
     ratio = variance / other_variance
     return (ratio + (mean - other_mean).square() / other_variance - ratio.log() - 1) / 2
+
+
+def _moment_difference(mean: Tensor, variance: Tensor, other_mean: Tensor, other_variance: Tensor) -> Tensor:
+    """Squared distance of two Gaussians' means and standard deviations."""
+    return (mean - other_mean).square() + (variance.sqrt() - other_variance.sqrt()).square()
 
 
 def _mean_over_class(

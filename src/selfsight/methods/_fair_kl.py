@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from selfsight import losses
+from selfsight.distributed import reduce_mean
 from selfsight.methods.base import Method
+from selfsight.precision import full_precision
 from selfsight.views import Batch
+
+EPSILON = 1e-5
 
 
 class FairKL:
@@ -19,14 +23,19 @@ class FairKL:
 
     method: a built method; it stays what it is, with the same parameters, state and hooks of the engine.
     bias: the column of metadata with a code for each group, -1 where missing. weight: of the regulariser.
+    form: of the regulariser, "kl" or "moments".
+
+    Each dimension of the embeddings is first brought to mean 0 and variance 1 over the batch. Cosine distances of
+    embeddings that all point one way are alike whatever they hold, and a method would go there first.
 
     It compares the embeddings that `method.embed` answers during `forward`, as far as gradients flow
     through them. A method that does not call it there is asked for those of the first view, and where the
     student is not what embeds (a teacher is), its encoder's features are taken.
     """
 
-    def __init__(self, method: Method, bias: str, weight: float = 1.0):
+    def __init__(self, method: Method, bias: str, weight: float = 1.0, form: Literal["kl", "moments"] = "kl"):
         self.method, self.bias, self.weight = method, bias, weight
+        self.form: Literal["kl", "moments"] = form
         self.embed_alone = method.embed
         self.seen: list[Tensor] | None = None
         setattr(method, "embed", self.embed)  # noqa: B010 - in the instance's own dictionary, not in the state
@@ -47,7 +56,8 @@ class FairKL:
     def add(self, _: Any, inputs: tuple[Batch], outcome: dict[str, Tensor]) -> dict[str, Tensor]:
         """After `forward`."""
         (batch,) = inputs
-        divergence = losses.fair_kl(self.embeddings(batch), batch.metadata["label"], batch.metadata[self.bias])
+        z = standardised(self.embeddings(batch))
+        divergence = losses.fair_kl(z, batch.metadata["label"], batch.metadata[self.bias], self.form)
         return {**outcome, "loss": outcome["loss"] + self.weight * divergence, "fair_kl": divergence.detach()}
 
     def embeddings(self, batch: Batch) -> Tensor:
@@ -59,6 +69,13 @@ class FairKL:
             z = self.embed_alone(view)
             found = [z if teaches(z) else self.method.encoder(view)]
         return torch.cat([z.flatten(1).unflatten(0, (-1, len(batch))) for z in found])
+
+
+@full_precision
+def standardised(z: Tensor) -> Tensor:
+    """`z` `(V, B, D)` with mean 0 and variance 1 in each of D, over the views and images of all ranks."""
+    offset = z - reduce_mean(z.mean((0, 1)))
+    return offset * (reduce_mean(offset.square().mean((0, 1))) + EPSILON).rsqrt()
 
 
 def teaches(z: Tensor) -> bool:

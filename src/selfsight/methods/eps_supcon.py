@@ -18,7 +18,7 @@ class EpsSupCon(SupCon):
 
     Barbano, Dufumier, Tartaglione, Grangetto, Gori: Unbiased Supervised Contrastive Learning (ICLR 2023).
 
-    projector: widths of the head's layers; no batch norm.
+    projector: widths of the head's layers, no batch norm; none, `[]`, contrasts the features themselves.
     temperature: of the softmax.
     epsilon: the margin, on similarities over the temperature; 0 is SupCon's loss.
 

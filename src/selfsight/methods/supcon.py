@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfsight import losses
 from selfsight.methods.base import Method, Optimisation, together, unit
@@ -19,7 +19,7 @@ class SupCon(Method):
     Khosla, Teterwak, Wang, Sarna, Tian, Isola, Maschinot, Liu, Krishnan: Supervised Contrastive
     Learning (NeurIPS 2020), eq. 2, the loss with the sum outside the logarithm.
 
-    projector: widths of the head's layers; no batch norm.
+    projector: widths of the head's layers, no batch norm; none, `[]`, contrasts the features themselves.
     temperature: of the softmax.
 
     An image without a label (-1) has only its own other view as a positive, as in SimCLR. The factor
@@ -32,7 +32,7 @@ class SupCon(Method):
 
     def __init__(self, encoder: Encoder, *, projector: Sequence[int] = (2048, 128), temperature: float = 0.1):
         super().__init__(encoder)
-        self.projector = mlp(encoder.width, *projector, norm=False)
+        self.projector = mlp(encoder.width, *projector, norm=False) if projector else nn.Identity()
         self.temperature = temperature
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
