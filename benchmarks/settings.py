@@ -62,6 +62,11 @@ EXCEPTIONS: dict[str, Settings] = {
     "metric_learning": {"method_options": HEAD},
     "deep_infomax": {"method_options": {"units": 512}},
     "nnclr": {"method_options": {"projector": (1024, 1024, 256), "predictor": (1024, 256), "queue": 4096}},
+    # A point without a paper: NNCLR with small crops.
+    "joint_embedding": {
+        "method_options": {"projector": (1024, 256), "predictor": (1024, 256), "support": 4096, "temperature": 0.1},
+        "view_options": CROPS,
+    },
     "moco_v1": {"method_options": {"queue": 4096, "momentum": 0.99}},
     "moco_v3": {"method_options": PREDICTIVE, "lr": 1e-3},
     "mean_shift": {"method_options": {**PREDICTIVE, "queue": 4096}, "lr": 1e-3},
