@@ -34,8 +34,15 @@ def stack_rows(function: Callable[..., Tensor], *rows: Tensor, columns: int) -> 
     height = block_height(rows[0].device, columns)
     if len(rows[0]) <= height:
         return function(*rows)
-    blocks = zip(*(tensor.split(height) for tensor in rows), strict=True)
-    return torch.cat([checkpoint(function, *block, use_reentrant=False, preserve_rng_state=False) for block in blocks])
+    answers: Tensor | None = None
+    for start in range(0, len(rows[0]), height):
+        part = slice(start, start + height)
+        block = checkpoint(function, *(x[part] for x in rows), use_reentrant=False, preserve_rng_state=False)
+        if answers is None:  # at once: small tensors that stay between blocks fragment the heap
+            answers = block.new_empty(len(rows[0]), *block.shape[1:])
+        answers[part] = block
+    assert answers is not None
+    return answers
 
 
 def block_height(device: torch.device, columns: int) -> int:
