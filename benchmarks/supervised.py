@@ -150,7 +150,8 @@ def angle_r2(run: Any, images: Path, seed: int) -> dict[str, float]:
 
 NO_MIRROR = {"view_options": {"flip": 0.0}}
 # Colour changes would take the dye off. Keeping it out takes more than 10 epochs, which small images pay for.
-DYED = {"method": "supcon", "view_options": {"jitter_p": 0.0, "grayscale": 0.0}, "image_size": 16, "epochs": 30}
+DYED_VIEWS = {"view_options": {"scale": (0.5, 1.0), "jitter_p": 0.0, "grayscale": 0.0}}
+DYED = {"method": "supcon", **DYED_VIEWS, "image_size": 16, "epochs": 30}
 HEADLESS = {**DYED, "method_options": {"projector": ()}}
 HEAD = {"projector": (512, 128)}
 VALUE = {"method_options": {**HEAD, "columns": ("angle",), "kernel": "rbf", "bandwidth": 10.0}, **NO_MIRROR}
