@@ -41,6 +41,18 @@ def test_a_map_may_be_narrower_than_the_features():
     assert encoder.training, "looking for the width leaves the mode as it was"
 
 
+@pytest.mark.parametrize("earlier", [0, 1, 2])
+def test_places_are_of_the_map_asked_for(earlier):
+    encoder = build_encoder("resnet_slim", image_size=32)
+    method = DeepInfoMax(encoder, units=16, earlier=earlier)
+    channels, side = [(256, 4), (128, 8), (64, 16)][earlier]
+    assert method.local_network.shortcut.in_features == channels
+    assert both_features(encoder, torch.randn(2, 3, 32, 32), earlier)[0].shape == (2, side**2, channels)
+    for missing in (-1, 9):
+        with pytest.raises(ValueError, match=f"earlier is {missing}, and 'resnet_slim' has no such map"):
+            DeepInfoMax(encoder, units=16, earlier=missing)
+
+
 def test_training_has_one_view_and_progress_two():
     method = small_method("deep_infomax")
     assert len(method.views(SIZE, method.augmentation).views) == 1

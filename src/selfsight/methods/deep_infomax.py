@@ -21,11 +21,12 @@ class DeepInfoMax(Method):
 
     estimator: of the mutual information: "jsd", "info_nce" or "dv".
     units: width of the two networks that places and images are scored by.
+    earlier: how many maps before the last the places are of; a ResNet's maps are those of its stages, a ViT's
+        those of its blocks. The last map, 0, is what global features are the mean of, which says little.
 
-    Places are the encoder's last map, and the whole is what it pools from them, each through a
-    network of its own; the paper scores an earlier map of an encoder that ends in 64 numbers. Global
-    pairs and the adversarial prior are left out: the paper's local variant does best without the one,
-    and the other would need a second optimiser. The rate follows a cosine, where the paper's is constant.
+    Places and the encoder's global features each pass a network of its own. Global pairs and the adversarial
+    prior are left out: the paper's local variant does best without the one, and the other would need a second
+    optimiser. The rate follows a cosine, where the paper's is constant.
     """
 
     optimisation = Optimisation(
@@ -33,12 +34,13 @@ class DeepInfoMax(Method):
     )
     augmentation = Augmentation(scale=(0.8, 1.0), jitter_p=0.0, grayscale=0.0, blur=0.0)
 
-    def __init__(self, encoder: Encoder, *, estimator: str = "jsd", units: int = 2048):
+    def __init__(self, encoder: Encoder, *, estimator: str = "jsd", units: int = 2048, earlier: int = 1):
         if estimator not in ESTIMATORS:
             raise ValueError(f"estimator is one of {', '.join(ESTIMATORS)}, not {estimator!r}")
         super().__init__(encoder)
         self.estimator = ESTIMATORS[estimator]
-        self.local_network = _Scorer(map_width(encoder), units)
+        self.earlier = earlier
+        self.local_network = _Scorer(map_width(encoder, earlier), units)
         self.global_network = _Scorer(encoder.width, units)
 
     def views(self, size: int, augmentation: Augmentation) -> ViewSet:
@@ -52,7 +54,7 @@ class DeepInfoMax(Method):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The negative bound, of one pass through the encoder."""
         self.check(batch, views=1)
-        places, whole = both_features(self.encoder, batch.views[0])
+        places, whole = both_features(self.encoder, batch.views[0], self.earlier)
         count = places.shape[1]
         scored = self.local_network(places.flatten(0, 1)).unflatten(0, (-1, count))
         return {"loss": self.estimator(scored, self.global_network(whole))}
@@ -80,15 +82,15 @@ class _Scorer(nn.Module):
         return self.norm(self.layers(x) + self.shortcut(x))
 
 
-def both_features(encoder: Encoder, view: Tensor) -> tuple[Tensor, Tensor]:
-    """The encoder's map as places `(B, L, D)`, and its pooled features `(B, width)`, by one pass."""
-    last, (dense,) = encoder.forward_intermediates(view, indices=1, norm=True)
-    return dense.flatten(2).transpose(1, 2), encoder.forward_head(last, pre_logits=True)
+def both_features(encoder: Encoder, view: Tensor, earlier: int = 0) -> tuple[Tensor, Tensor]:
+    """A map of the encoder as places `(B, L, D)`, and its pooled features `(B, width)`, by one pass."""
+    last, maps = encoder.forward_intermediates(view, indices=earlier + 1, norm=True)
+    return maps[0].flatten(2).transpose(1, 2), encoder.forward_head(last, pre_logits=True)
 
 
 @torch.no_grad()
-def map_width(encoder: Encoder) -> int:
-    """Channels of the encoder's map, seen from a blank image."""
+def map_width(encoder: Encoder, earlier: int) -> int:
+    """Channels of an encoder's map, seen from a blank image."""
     if not hasattr(encoder.model, "forward_intermediates"):
         raise ValueError(
             f"DeepInfoMax compares places and {encoder.spec.name!r} answers pooled features alone: "
@@ -96,7 +98,13 @@ def map_width(encoder: Encoder) -> int:
         )
     modes = [(module, module.training) for module in encoder.modules()]
     first = next(encoder.parameters())
-    width = encoder.eval().dense(first.new_zeros(1, encoder.spec.channels, *encoder.spec.size)).shape[1]
+    blank = first.new_zeros(1, encoder.spec.channels, *encoder.spec.size)
+    try:
+        width = both_features(encoder.eval(), blank, earlier)[0].shape[2]
+    except (AssertionError, IndexError):
+        raise ValueError(
+            f"earlier is {earlier}, and {encoder.spec.name!r} has no such map: 0 is the last, 1 the one before"
+        ) from None
     for module, training in modes:
         module.training = training
     return width
