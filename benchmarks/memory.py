@@ -31,8 +31,7 @@ TEXT = """# Memory of losses over all pairs
 Forward and backward of two views `(N, {width})` in float32, N images. Memory is the peak above the inputs and the
 library itself; time is the median of {rounds} rounds, ratios are ours to the other, in one run, alternately.
 `whole` is the same loss with the matrix of all pairs at once; `lightly` is `NTXentLoss` of lightly. A dash: it did
-not fit in memory, or was not tried at that size. What the allocator keeps for later counts as memory here, which
-makes the peak of distance correlation vary.
+not fit in memory, or was not tried at that size. What the allocator keeps for later counts as memory here.
 """
 
 
