@@ -198,7 +198,6 @@ TASKS: dict[str, Task] = {
                 **HEADLESS,
                 "debias": "tint",
                 "debias_form": "moments",
-                "debias_weight": 100.0,
             },
         },
     ),

@@ -36,7 +36,7 @@ def pretrain(
     split: str | None = None,
     label: str = "label",
     debias: str | None = None,
-    debias_weight: float = 1.0,
+    debias_weight: float | None = None,
     debias_form: Literal["kl", "moments"] = "kl",
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -84,7 +84,8 @@ def pretrain(
         label: A table's column of labels; only the monitor and methods that say so look at labels.
         debias: A column of groups, such as sites, that the embeddings shall not tell apart within a class or
             between two: FairKL is added to the loss. Needs labels.
-        debias_weight: Of FairKL, beside the method's loss; about 1 for "kl", 100 for "moments".
+        debias_weight: Of FairKL, beside the method's loss; by default 1 for "kl" and 100 for "moments", whose
+            values are that much smaller.
         debias_form: "kl" is the paper's divergence; "moments" is steadier where few images of a batch have a
             group that is unusual for their class.
         mean: Of pixels in [0, 1], one for all channels or one for each; by default that of a seeded

@@ -26,6 +26,7 @@ from selfsight.views import Augmentation
 log = logging.getLogger(__name__)
 
 WARMUP_SHARE = 0.1
+DEBIAS_WEIGHTS = {"kl": 1.0, "moments": 100.0}
 PASSING = {"out", "resume", "overwrite", "max_minutes"}  # settings of a call, not of a run
 
 
@@ -90,14 +91,15 @@ def build_method(method: str | Callable[..., Method], encoder: Encoder, options:
     return builder(encoder, **{name: as_tuple(value) for name, value in options.items()})
 
 
-def debiased(method: Method, bias: str | None, weight: float, form: Literal["kl", "moments"] = "kl") -> Method:
+def debiased(method: Method, bias: str | None, weight: float | None, form: Literal["kl", "moments"] = "kl") -> Method:
     """The method, which also learns to keep the groups of a column out of its embeddings where one is named."""
     if bias is None:
         return method
+    if form not in DEBIAS_WEIGHTS:
+        raise ValueError(f"debias_form is {form!r}: use 'kl' or 'moments'")
+    weight = DEBIAS_WEIGHTS[form] if weight is None else weight
     if not 0 < weight < math.inf:
         raise ValueError(f"debias_weight is above 0, not {weight}: leave debias out to train without it")
-    if form not in ("kl", "moments"):
-        raise ValueError(f"debias_form is {form!r}: use 'kl' or 'moments'")
     FairKL(method, bias, weight, form)
     return method
 

@@ -18,7 +18,7 @@ from selfsight.losses.contrastive import (
 )
 from selfsight.losses.dependence import distance_correlation
 from selfsight.losses.distillation import byol, cross_view_entropy, dino, mean_shift, negative_cosine
-from selfsight.losses.information import barlow_twins, covariance, variance_hinge, vicreg
+from selfsight.losses.information import barlow_twins, covariance, standardise, variance_hinge, vicreg
 from selfsight.losses.kernels import KERNELS, RULES, each_column, kernel_weights, rule_of_thumb
 from selfsight.losses.memory import instance_nce, instance_softmax, log_partition, patch_nce
 from selfsight.losses.metric import MINING, margin, n_pair, soft_nearest_neighbour, triplet
@@ -79,6 +79,7 @@ __all__ = [
     "rule_of_thumb",
     "sinkhorn",
     "soft_nearest_neighbour",
+    "standardise",
     "supcon",
     "swapped_prediction",
     "triplet",

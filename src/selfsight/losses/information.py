@@ -19,7 +19,7 @@ def barlow_twins(za: Tensor, zb: Tensor, off_diagonal: float = 0.0051) -> Tensor
     Zbontar, Jing, Misra, LeCun, Deny: Barlow Twins (ICML 2021), eq. 1.
     """
     count = len(za) * world_size()
-    a, b = _standardise(za), _standardise(zb)
+    a, b = standardise(za), standardise(zb)
     correlation = reduce_mean((a * b).mean(0))
     return (correlation - 1).square().sum() + off_diagonal * _off_diagonal_energy(a, b) / count**2
 
@@ -61,9 +61,15 @@ def _centre(z: Tensor) -> Tensor:
     return z - reduce_mean(z.mean(0))
 
 
-def _standardise(z: Tensor) -> Tensor:
-    centred = _centre(z)
-    return centred * (reduce_mean(centred.square().mean(0)) + 1e-5).rsqrt()
+@full_precision
+def standardise(z: Tensor) -> Tensor:
+    """`z` `(..., D)` with mean 0 and variance 1 in each of `D` over all else, on all ranks.
+
+    The variance is the biased one plus 1e-5, as in batch norm.
+    """
+    others = tuple(range(z.ndim - 1))
+    centred = z - reduce_mean(z.mean(others))
+    return centred * (reduce_mean(centred.square().mean(others)) + 1e-5).rsqrt()
 
 
 def _off_diagonal_energy(a: Tensor, b: Tensor) -> Tensor:

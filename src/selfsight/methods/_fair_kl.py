@@ -8,12 +8,8 @@ import torch
 from torch import Tensor
 
 from selfsight import losses
-from selfsight.distributed import reduce_mean
 from selfsight.methods.base import Method
-from selfsight.precision import full_precision
 from selfsight.views import Batch
-
-EPSILON = 1e-5
 
 
 class FairKL:
@@ -56,7 +52,7 @@ class FairKL:
     def add(self, _: Any, inputs: tuple[Batch], outcome: dict[str, Tensor]) -> dict[str, Tensor]:
         """After `forward`."""
         (batch,) = inputs
-        z = standardised(self.embeddings(batch))
+        z = losses.standardise(self.embeddings(batch))
         divergence = losses.fair_kl(z, batch.metadata["label"], batch.metadata[self.bias], self.form)
         return {**outcome, "loss": outcome["loss"] + self.weight * divergence, "fair_kl": divergence.detach()}
 
@@ -69,13 +65,6 @@ class FairKL:
             z = self.embed_alone(view)
             found = [z if teaches(z) else self.method.encoder(view)]
         return torch.cat([z.flatten(1).unflatten(0, (-1, len(batch))) for z in found])
-
-
-@full_precision
-def standardised(z: Tensor) -> Tensor:
-    """`z` `(V, B, D)` with mean 0 and variance 1 in each of D, over the views and images of all ranks."""
-    offset = z - reduce_mean(z.mean((0, 1)))
-    return offset * (reduce_mean(offset.square().mean((0, 1))) + EPSILON).rsqrt()
 
 
 def teaches(z: Tensor) -> bool:
