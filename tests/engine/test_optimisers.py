@@ -39,7 +39,7 @@ def test_lars_is_the_formula():
     parameters = [nn.Parameter(torch.tensor(w)) for w in weights]
     groups = [
         {"params": [p for p, a in zip(parameters, adapt, strict=True) if a]},
-        {"params": [parameters[2]], "weight_decay": 0.0, "adapt": False},
+        {"params": [parameters[2]], "adapt": False},
     ]
     optimiser = LARS(groups, lr=0.3, momentum=0.9, weight_decay=0.05, eta=0.02)
     for step in gradients:

@@ -170,3 +170,12 @@ def test_align_uniform_logs_its_terms():
     torch.testing.assert_close(outcome["loss"].detach(), 3 * outcome["alignment"] + 0.5 * outcome["uniformity"])
     za, zb = map(method.embed, batch.views)
     assert outcome["uniformity"] < 0 < outcome["alignment"] and za.shape == zb.shape
+
+
+def test_lars_leaves_biases_and_norms_of_moco_v3_out_and_others_decay_them():
+    method = small_method("moco_v3")
+    weights, others = method.param_groups()
+    assert all(parameter.ndim > 1 for parameter in weights["params"]) and "adapt" not in weights
+    assert all(parameter.ndim <= 1 for parameter in others["params"]) and others["adapt"] is False
+    assert not any("weight_decay" in group for group in (weights, others))
+    assert len(weights["params"]) + len(others["params"]) == sum(p.requires_grad for p in method.parameters())

@@ -23,7 +23,7 @@ class LARS(Optimizer):
 
     For each tensor `p` with gradient `g`: `g <- g + weight_decay * p`, scaled by
     `eta * |p| / |g|` where both norms are positive; then `v <- momentum * v + g` and
-    `p <- p - lr * v`. Groups with `adapt=False` (biases and norms) take `g` unscaled.
+    `p <- p - lr * v`. Groups with `adapt=False` (biases and norms) take `g` undecayed and unscaled.
 
     You, Gitman, Ginsburg: Large batch training of convolutional networks (2017).
     """
@@ -55,8 +55,9 @@ class LARS(Optimizer):
             return
         momenta = [self._momentum(parameter) for parameter in parameters]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        updates = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
+        updates = gradients
         if group["adapt"]:
+            updates = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
             torch._foreach_mul_(updates, trust_ratios(parameters, updates, group["eta"]))
         torch._foreach_mul_(momenta, group["momentum"])
         torch._foreach_add_(momenta, updates)

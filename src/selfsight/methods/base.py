@@ -115,7 +115,7 @@ class Method(nn.Module):
     def param_groups(self) -> list[dict[str, Any]]:
         """Parameters for the optimiser. Keys beside `params`, all optional: `weight_decay`
         (replaces the default), `lr_scale` (times the scheduled rate), `constant_lr` (no
-        schedule), `adapt` (False: LARS takes the plain rate)."""
+        schedule), `adapt` (False: LARS takes the plain gradient)."""
         return split_by_decay(self)
 
     # Hooks, called by the engine; the default does nothing.

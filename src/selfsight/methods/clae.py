@@ -27,9 +27,10 @@ class CLAE(Method):
     epsilon: how far a pixel may move, after normalisation.
 
     The adversarial view is one step along the sign of the gradient of the loss, from the first view
-    itself, with that view's embedding held. It is not clipped to the range of images. Adversarial
+    itself, with that view's adversarial embedding held. It is not clipped to the range of images. Adversarial
     batches have batch norms of their own in the encoder; the exported encoder has the clean ones.
-    Rate and head are those of the authors' code; the rate follows a cosine, and views have no blur.
+    Rate and head are those of the authors' code; the rate follows a cosine where theirs is constant, and
+    views have no blur.
     """
 
     optimisation = Optimisation(optimizer="adam", lr=3e-4, reference_batch=None, weight_decay=0.0, warmup_epochs=0)
@@ -54,7 +55,7 @@ class CLAE(Method):
         """Loss of two views, or the mean over the pairs of more, and of the first with its adversarial copy."""
         self.check(batch, views=2, or_more=True)
         z = together(self.embed, batch.views)
-        adversarial = self.attack(batch.views[0], z[0].detach())
+        adversarial = self.attack(batch.views[0])
         with self.adversarial_norms.within(self.encoder):
             hard = self.embed(adversarial)
         terms = {
@@ -64,8 +65,8 @@ class CLAE(Method):
         return weighted_sum(terms, self.weights)
 
     @torch.enable_grad()
-    def attack(self, view: Tensor, z: Tensor) -> Tensor:
-        """`view` with each pixel moved by `epsilon` to where its match with `z` `(B, D)` is worse.
+    def attack(self, view: Tensor) -> Tensor:
+        """`view` with each pixel moved by `epsilon` to where it is told worse from the batch by its old embedding.
 
         It runs through copies of all parameters and statistics: no gradient goes into the network, and
         batch norm does not count a batch.
@@ -75,7 +76,9 @@ class CLAE(Method):
         with self.adversarial_norms.within(self.encoder):
             frozen = {name: parameter.detach() for name, parameter in network.named_parameters()}
             frozen |= {name: buffer.clone() for name, buffer in network.named_buffers()}
-            loss = losses.nt_xent(z, functional_call(network, frozen, (pixels,)), self.temperature)
+            z = functional_call(network, frozen, (pixels,))
+        # Starting where both sides see the same pixels, one forward pass serves the held side and the moved one.
+        loss = losses.nt_xent(z.detach(), z, self.temperature)
         (gradient,) = torch.autograd.grad(loss, pixels)
         return (pixels + self.epsilon * gradient.sign()).detach()
 

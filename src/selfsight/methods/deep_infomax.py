@@ -26,7 +26,8 @@ class DeepInfoMax(Method):
 
     Places and the encoder's global features each pass a network of its own. Global pairs and the adversarial
     prior are left out: the paper's local variant does best without the one, and the other would need a second
-    optimiser. The rate follows a cosine, where the paper's is constant.
+    optimiser. Views are lightly cropped and mirrored, where the paper's are whole images; the rate follows a
+    cosine, where the paper's is constant.
     """
 
     optimisation = Optimisation(

@@ -39,7 +39,8 @@ class MetricLearning(Method):
     An image without a label (-1) is a class of its own. The margin loss weighs each negative by the
     probability that the paper draws it with, so nothing is drawn and any number of processes agree.
     Embeddings have length one, except for the N-pair loss. The papers have labels and no views:
-    rate and views are those of self-supervised exemplars, SGD at .1 with a cosine for the steps.
+    the rate is that of self-supervised exemplars, SGD at .1, with a warm-up and a cosine for the steps. Distances
+    in the triplet loss are not squared, where FaceNet's are.
     """
 
     optimisation = Optimisation(optimizer="sgd", lr=0.1, weight_decay=1e-4, warmup_epochs=5)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from selfsight import diagnostics, losses
-from selfsight.methods.base import Method, Optimisation, Teacher, all_decayed, cross, mean
+from selfsight.methods.base import Method, Optimisation, Teacher, cross, mean, split_by_decay
 from selfsight.nets import Encoder, cosine_momentum, fix_positions, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -80,8 +80,10 @@ class MoCoV3(Method):
         return diagnostics.view_matching_accuracy(self.predictor(self.embed(first)), self.teacher(second))
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """Weight decay on all parameters, as in the paper's code for ViTs."""
-        return all_decayed(self)
+        """Weight decay on all parameters, as in the paper's code for ViTs; LARS leaves biases and norms out."""
+        weights, others = split_by_decay(self)
+        del others["weight_decay"]
+        return [weights, others]
 
     def after_step(self, step: int) -> None:
         """Move the teacher towards the student, after its step."""
