@@ -223,6 +223,8 @@ def test_start_from_the_weights_of_a_run(run, tmp_path):
         ({"devices": "gpu"}, "no GPU"),
         ({"lane": "fast"}, "no lane 'fast'"),
         ({"data": "nowhere/"}, "does not exist"),
+        ({"seed": -1}, "seed is at least 0, not -1"),
+        ({"data": {"all": "digits"}, "split": "tset"}, "the data has no split 'tset' but 'all'"),
         ({"on_alarm": "panic"}, "on_alarm is 'warn' or 'stop'"),
     ],
 )

@@ -76,7 +76,7 @@ def pretrain(
         clip: Largest norm of the gradient; by default the paper's.
         accumulate: Batches that make one step.
         precision: "auto" is bf16 where the hardware computes it.
-        devices: "auto", "cpu", "gpu", or a number of GPUs (of CPU processes where there is no GPU).
+        devices: "auto", "cpu", "gpu", or a number of GPUs (of CPU processes, no more than cores, where there is none).
         lane: "resident" decodes all images once into memory, "streaming" once an epoch; "auto" decides.
         workers: Processes or threads that decode; by default one a processor.
         limit: Train on a seeded subset of so many images.
@@ -118,6 +118,8 @@ def pretrain(
 
     if on_alarm not in ("warn", "stop"):
         raise ValueError(f"on_alarm is 'warn' or 'stop', not {on_alarm!r}")
+    if seed < 0:
+        raise ValueError(f"seed is at least 0, not {seed}")
     hardware = engine.choose_hardware(devices, precision)
     path = engine.choose_folder(out, method, several=hardware.external)
     if hardware.rank == 0:  # the others may come when it is no longer empty

@@ -18,6 +18,12 @@ def test_impossible_devices(devices):
         choose_hardware(devices)
 
 
+@without_gpu
+def test_more_processes_than_cores_are_refused_before_they_fill_the_memory():
+    with pytest.raises(ValueError, match=r"devices=9999, but torch sees no GPU here .*: use a number from 1 to"):
+        choose_hardware(9999)
+
+
 def test_unknown_precision():
     with pytest.raises(ValueError, match="'auto', 'bf16' or '32', not '16'"):
         choose_hardware("cpu", "16")

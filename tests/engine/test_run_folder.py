@@ -55,6 +55,14 @@ def test_what_is_no_run_is_never_deleted(tmp_path):
         check_folder(tmp_path / "thesis.tex", resume=False, overwrite=True)
 
 
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(
+        ValueError, match=r"cannot make the folder .*thesis.tex.run \(Not a directory\): choose another"
+    ):
+        claim_folder(tmp_path / "thesis.tex" / "run", CONFIG, overwrite=False)
+
+
 def test_overwrite_deletes_the_former_run(filled):
     (filled / "metrics.csv").write_text("step\n")
     claim_folder(filled, {**CONFIG, "epochs": 9}, overwrite=True)

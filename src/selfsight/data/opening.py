@@ -137,4 +137,6 @@ def _labelled(path: Path, images: dict, labels: dict, channels: int | None) -> d
 
 
 def _name(data: Any) -> str:
+    if isinstance(data, dict):
+        return "the data"
     return str(data) if isinstance(data, str | Path) else type(data).__name__

@@ -64,6 +64,12 @@ def choose_hardware(devices: int | str = "auto", precision: str = "auto") -> Har
         raise ValueError(f"devices is at least 1, not {devices}")
     if isinstance(devices, int) and 0 < gpus < devices:
         raise ValueError(f"devices={devices}, but there are {gpus} GPUs here: use a number from 1 to {gpus}")
+    cores = max(2, os.cpu_count() or 1)  # two processes show on any machine that several work
+    if isinstance(devices, int) and not gpus and devices > cores:
+        raise ValueError(
+            f"devices={devices}, but torch sees no GPU here and {cores} processes are enough for the CPU: "
+            f"use a number from 1 to {cores}"
+        )
     accelerator = "gpu" if gpus and devices != "cpu" else "cpu"
     rank, world, local_world = place()
     external = world > 1

@@ -121,13 +121,16 @@ def claim_folder(path: Path, config: dict[str, Any], *, overwrite: bool) -> None
     """Make the folder the one of a run with these settings, and no other.
 
     Raises:
-        ValueError: when the run in it was begun with other settings.
+        ValueError: when the run in it was begun with other settings, or it cannot be made.
     """
     if overwrite and path.exists():
         shutil.rmtree(path)
     if (path / "config.yaml").exists():
         check_same_run(open_run(path).config, config, path)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot make the folder {path} ({error.strerror}): choose another out") from error
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     write_atomically(path / "config.yaml", lambda file: file.write(text.encode()))
 
