@@ -61,6 +61,18 @@ def test_flags_need_no_value(argv, dry, frame):
     assert (settings["dry"], settings["frame"], settings["canvas"]) == (dry, frame, "linen")
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("NO", "NO"), ("inf", "inf"), ("2020-01-01", "2020-01-01"), ("", ""), ("1e-3", 1e-3), ("-2", -2),
+        ("true", True), ("null", None), ("[512, 128]", [512, 128]),
+    ],
+)  # fmt: skip
+def test_words_are_numbers_only_where_they_are_finite_ones(text, value):
+    found = arguments.plain_value(text)
+    assert found == value and type(found) is type(value)
+
+
 def test_dotted_options_fill_their_bundle():
     settings = parse(
         "linen", "--encoder.rate", "1e-3", "--encoder.sizes", "1,2", "--encoder.pretrained", "--layers", "1"

@@ -189,6 +189,16 @@ def test_resuming_as_something_else_is_refused(run):
     assert run.finished
 
 
+def test_resuming_on_other_images_is_refused(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 3, 16, 16)).astype(np.uint8)
+    options = {"method": "npid", "method_options": None, "batch_size": 16, "limit": None, "monitor": False}
+    train(tmp_path / "run", pixels, **options, max_minutes=0)
+    for others in (pixels[::-1].copy(), np.zeros_like(pixels)):  # a memory bank is by an image's place
+        with pytest.raises(ValueError, match="written with other images, or the same in another order: give it those"):
+            train(tmp_path / "run", others, **options, resume=True)
+    assert train(tmp_path / "run", pixels, **options, resume=True).finished
+
+
 def test_a_checkpoint_of_something_else_is_refused(run, tmp_path):
     other = train(tmp_path / "other", epochs=1, encoder="resnet_slim", encoder_options={"layers": [1, 1, 1, 2]})
     (tmp_path / "mixed" / "checkpoints").mkdir(parents=True)

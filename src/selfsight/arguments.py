@@ -8,6 +8,7 @@ Command line, configuration file and recipe take the same way.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from inspect import Parameter
 from pathlib import Path
@@ -52,7 +53,8 @@ def parse(verb: Callable, argv: list[str], prog: str) -> Settings:
     named = [f"--{key}={as_text(value)}" for key, value in settings.items() if key not in first]
     plain = ["--", *(as_text(settings[name]) for name in first)] if first else []
     parsed = parser.parse_args([*switches, *named, *plain])
-    return {name: value for name, value in parsed.as_dict().items() if name in parameters(verb)}
+    bundles = {name: settings[name] for name in BUNDLES.values() if name in settings}  # typed above, not once more
+    return {**{name: value for name, value in parsed.as_dict().items() if name in parameters(verb)}, **bundles}
 
 
 # From tokens to settings.
@@ -226,18 +228,22 @@ def comma_list(value: Any) -> Any:
 
 
 def plain_value(text: Any) -> Any:
-    """A number, truth value, null or list where `text` reads as one, else `text`."""
+    """A finite number, `true`, `false`, `null`, list or mapping where `text` reads as one, else `text`: columns may be
+    called "no" and "inf"."""
     if not isinstance(text, str):
         return text
     import yaml
 
     value = yaml.safe_load(text)
+    if isinstance(value, list | dict) or text in ("true", "false", "null"):
+        return value
     if isinstance(value, str):  # YAML 1.1 takes 1e-3 for a word
         try:
-            return float(value)
+            value = float(value)
         except ValueError:
-            return value
-    return value
+            return text
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) else text
 
 
 def as_text(value: Any) -> str:

@@ -75,7 +75,9 @@ def close(command: str, result: Any) -> int:
         return 0
     stopped = result.summary.get("stopped")
     if stopped:
-        print(f"{PROGRAM}: stopped ({stopped}); go on with the same command and --resume", file=sys.stderr)
+        lost = "no longer finite" in stopped  # the same settings would lead there again
+        how = "begin again with other settings and --overwrite" if lost else "go on with the same command and --resume"
+        print(f"{PROGRAM}: stopped ({stopped}); {how}", file=sys.stderr)
         return 130 if stopped == "interrupted" else 1
     print(f"{result.path} holds the encoder and all about the run; judge it: {PROGRAM} evaluate {result.path} DATA")
     return 0

@@ -35,6 +35,7 @@ def pretrain(
     limit: int | None = None,
     split: str | None = None,
     label: str = "label",
+    path_column: str = "path",
     debias: str | None = None,
     debias_weight: float | None = None,
     debias_form: Literal["kl", "moments"] = "kl",
@@ -82,6 +83,7 @@ def pretrain(
         limit: Train on a seeded subset of so many images.
         split: Which part of the data; by default "train" where there is one, else all.
         label: A table's column of labels; only the monitor and methods that say so look at labels.
+        path_column: A table's column of paths, relative to the table's folder.
         debias: A column of groups, such as sites, that the embeddings shall not tell apart within a class or
             between two: FairKL is added to the loss. Needs labels.
         debias_weight: Of FairKL, beside the method's loss; by default 1 for "kl" and 100 for "moments", whose
@@ -96,7 +98,7 @@ def pretrain(
         compile: Compile the encoder; slow to start, faster for long runs.
         monitor: Hold out some images and measure the representation on them.
         on_alarm: Whether an alarm (collapse, non-finite loss and the like) only warns, or stops the run.
-        max_bad: How many unreadable images are borne, as a number or a share; by default 1 %.
+        max_bad: How many unreadable images are borne, as a number or a share; by default 1 %, and always ten.
         checkpoint_minutes: Minutes between checkpoints within an epoch.
         max_minutes: Stop after so many minutes, with a checkpoint, as Ctrl-C does.
         resume: Go on with the run in `out`.
@@ -129,7 +131,9 @@ def pretrain(
         return engine.open_run(path)
 
     with engine.run_log(hardware.rank) as log:
-        images = engine.divide(data, split=split, limit=limit, label=label, seed=seed, hold_out=monitor)
+        images = engine.divide(
+            data, split=split, limit=limit, label=label, path_column=path_column, seed=seed, hold_out=monitor
+        )
         size = choose_size(images.train, image_size)
         net = engine.build_for(images.train, encoder, size, encoder_options, mean=mean, std=std, seed=seed)
         if weights is not None:

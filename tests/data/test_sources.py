@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from selfsight.data import ArraySource, encode_labels, numeric_metadata, split_at_random, subset
+from selfsight.data import ArraySource, encode_labels, identity, numeric_metadata, split_at_random, subset
 
 
 def labelled(labels, **columns):
@@ -60,3 +60,26 @@ def test_random_split_of_lone_labels_and_of_too_little():
     assert len(split_at_random(labelled([0, 1, 1, 2]), 0.5, 0)[1]) == 2
     with pytest.raises(ValueError, match="cannot hold out 1% of 4 images"):
         split_at_random(labelled([0, 1, 1, 2]), 0.01, 0)
+
+
+def paths_in(folder, names, labels=None):
+    columns = {"path": [f"{folder}/{name}" for name in names]} | ({} if labels is None else {"label": labels})
+    return ArraySource(np.zeros((len(names), 3, 4, 4), np.uint8), pd.DataFrame(columns))
+
+
+def test_identity_is_of_names_order_and_labels_and_not_of_the_place():
+    names = ["cat/1.png", "cow/1.png", "cow/2.png"]
+    known = identity(paths_in("/data/animals", names, [0, 1, 1]))
+    assert identity(paths_in("moved", names, [0, 1, 1])) == known
+    others = [
+        paths_in("/data/animals", names[::-1], [0, 1, 1]),
+        paths_in("/data/animals", [*names[:2], "cow/3.png"], [0, 1, 1]),
+        paths_in("/data/animals", names, [0, 0, 1]),
+        paths_in("/data/animals", names[:2], [0, 1]),
+    ]
+    assert len({known, *map(identity, others)}) == 5
+
+
+def test_identity_without_names_is_of_pixels():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 3, 4, 4)).astype(np.uint8)
+    assert identity(ArraySource(pixels)) == identity(ArraySource(pixels.copy())) != identity(ArraySource(pixels[::-1]))

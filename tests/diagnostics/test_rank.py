@@ -29,5 +29,9 @@ def test_rank_me_of_isotropic_features_is_near_their_width():
     assert diagnostics.rank_me(features).item() == pytest.approx(495, abs=2)
 
 
+def test_rank_me_of_what_is_not_finite_is_nan():
+    assert diagnostics.rank_me(torch.tensor([[1.0, torch.inf], [2.0, 3.0], [torch.nan, 1.0]])).isnan()
+
+
 def test_rank_me_of_nothing_is_finite():
     assert diagnostics.rank_me(torch.zeros(8, 4)).isfinite()

@@ -105,6 +105,26 @@ def test_columns_that_are_no_groups(debias, columns, message):
         check_columns(images(**columns), Plain(), debias)
 
 
+class Ranked(Plain):
+    @property
+    def columns(self):
+        return ("label",)
+
+
+def test_names_of_classes_are_no_numbers():
+    named = images()
+    named.train.classes = ["cat", "dog", "eel"]
+    with pytest.raises(ValueError, match=r"Ranked learns from numbers, and the labels of tiny are names such as 'cat'"):
+        check_columns(named, Ranked())
+    named.train.classes = ["0", "2.5", "7"]
+    assert check_columns(named, Ranked()) is named
+
+
+def test_labels_that_no_two_images_share_are_warned_of(caplog):
+    check_columns(images(label=np.arange(COUNT)), Supervised())
+    assert "no two images of tiny share a label" in caplog.text
+
+
 def test_what_is_learned_is_not_kept_out():
     with pytest.raises(ValueError, match="'age' cannot be learned and be kept out"):
         check_columns(images(), Aged(), "age")
@@ -148,6 +168,15 @@ def test_missing_values_are_counted_in_the_log(caplog):
         ("--method simclr --debias age", "bin it"),
         ("--method simclr --debias site --debias_weight -1", "debias_weight"),
         ("--method simclr --debias site --debias_form mmd", "--debias_form"),
+        ("--method simclr --debias_weight 3", "add debias="),
+        ("--method simclr --debias_form moments", "add debias="),
+        ("--method simclr --method.temperature 0", "temperature is above 0, not 0"),
+        ("--method moco_v2 --method.queue -16", "queue is at least 0, not -16"),
+        ("--method moco_v2 --method.momentum 2", "momentum is at most 1, not 2"),
+        ("--method pirl --method.weight 3", "from 0 to 1, not 3"),
+        ("--method y_aware --method.columns NO", "column 'NO'"),
+        ("--method y_aware --method.columns inf", "column 'inf'"),
+        ("--method simclr --path_column file", "has no column 'file'"),
     ],
 )
 def test_a_shell_says_it_in_one_line(options, words, tmp_path, monkeypatch, capsys):

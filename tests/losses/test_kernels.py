@@ -57,7 +57,7 @@ def test_what_cannot_be_is_named():
     with pytest.raises(ValueError, match=r"no kernel 'box'.*epanechnikov"):
         losses.kernel_weights(NEAR, NEAR, "box")
     for bandwidth in (0.0, -1.0, float("nan"), (1.0, 2.0)):
-        with pytest.raises(ValueError, match="wants one positive number, or one for each of 1 columns"):
+        with pytest.raises(ValueError, match="give a positive number, or as many as columns, 1"):
             losses.kernel_weights(NEAR, NEAR, "rbf", bandwidth)
     with pytest.raises(ValueError, match=r"no rule 'scot'.*silverman"):
         losses.rule_of_thumb(NEAR[:, None], "scot")

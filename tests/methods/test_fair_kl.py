@@ -72,6 +72,18 @@ def test_it_is_finite_in_half_precision_and_waits_for_nothing(name):
         method(batch)["loss"].backward()
 
 
+@every_method
+def test_progress_is_what_it_is_without(name):
+    method = small_method(name)
+    (batch,) = small_batches(method, count=1, watched=True)
+    batch.metadata = {column: values for column, values in batch.metadata.items() if column != "site"}
+    method.eval()
+    with torch.no_grad():
+        expected = method.progress(batch)
+        FairKL(method, "site")
+        torch.testing.assert_close(method.progress(batch), expected)
+
+
 def test_it_compares_all_views_that_forward_embeds():
     method = debiased("simclr")
     (batch,) = batches_with_sites(method)

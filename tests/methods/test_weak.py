@@ -69,7 +69,7 @@ def test_the_kernel_and_its_width_reach_the_loss():
         ({"kernel": "box"}, "no kernel 'box'"),
         ({"bandwidth": "scot"}, "'scott' or 'silverman'"),
         ({"bandwidth": 0.0}, "positive number"),
-        ({"bandwidth": (1.0, 2.0)}, "one for each of 1 columns"),
+        ({"bandwidth": (1.0, 2.0)}, "as many as columns, 1"),
         ({"columns": ()}, r"columns=\("),
     ],
 )
@@ -93,6 +93,18 @@ def test_a_bandwidth_that_tells_nothing_apart_is_warned_of(bandwidth, words, cap
         prepare(method)
     (record,) = caplog.records
     assert re.search(words, record.getMessage()) and "target" in record.getMessage()
+
+
+def test_a_bandwidth_is_judged_by_numbers_that_differ_and_each_column_alone(caplog):
+    years = torch.randint(20, 80, (4000,), generator=torch.Generator().manual_seed(0))
+    one = small_method("y_aware", bandwidth=0.1)
+    two = small_method("y_aware", columns=("target", "label"), bandwidth=(5.0, 1e9))
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        told(one, target=years)  # one pair in sixty has the same
+        told(two, target=years, label=years % 7)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert re.search("weights of target are 0.*raise", first) and re.search("weights of label are 1.*lower", second)
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "gaussian", "cauchy", "epanechnikov"])

@@ -9,7 +9,15 @@ from selfsight.data.folder import FolderSource
 from selfsight.data.lanes import Lane, ResidentLane, StreamingLane, open_lane
 from selfsight.data.opening import open_source, splits
 from selfsight.data.sizes import choose_size
-from selfsight.data.sources import Source, encode_labels, numeric_metadata, seeded_sample, split_at_random, subset
+from selfsight.data.sources import (
+    Source,
+    encode_labels,
+    identity,
+    numeric_metadata,
+    seeded_sample,
+    split_at_random,
+    subset,
+)
 from selfsight.data.statistics import mean_and_std
 from selfsight.data.table import TableSource
 
@@ -29,6 +37,7 @@ __all__ = [
     "digits",
     "encode_labels",
     "full_canvas",
+    "identity",
     "mean_and_std",
     "numeric_metadata",
     "open_lane",

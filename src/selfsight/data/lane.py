@@ -57,8 +57,11 @@ class Lane:
             raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
         if drop_last and len(self) == 0:
             processes = f" on each of {world_size} processes" if world_size > 1 else ""
+            readable = f"{len(self.members)} readable images"
+            if len(self.bad):
+                readable += f" of {len(source)}, without {self.bad.names[0]}"
             raise ValueError(
-                f"a batch of {batch_size}{processes} is larger than the data, {len(self.members)} readable images: "
+                f"a batch of {batch_size}{processes} is larger than the data, {readable}: "
                 f"lower batch_size to at most {max(1, len(self.members) // world_size)}"
             )
 

@@ -74,6 +74,8 @@ def _splits_of_path(path: Path, label: str, path_column: str, channels: int | No
     suffix = path.suffix.lower()
     if not path.exists():
         raise ValueError(f"{path} does not exist: give a folder of images, a table, .npy, .npz, or 'digits'")
+    if label != "label" and suffix not in READERS:
+        raise ValueError(f"label is a column of a table, and {path} is none: leave label={label!r} out")
     if path.is_dir():
         return folder_splits(path, channels)
     if suffix in READERS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,6 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+
+LOOKED_AT = 16
 
 
 class Source:
@@ -102,6 +106,24 @@ class Subset(Source):
 def subset(source: Source, indices: Sequence[int] | np.ndarray) -> Source:
     """The images at `indices`, in that order; index `i` of the result is `indices[i]` of the source."""
     return Subset(source, indices)
+
+
+def identity(source: Source) -> str:
+    """A digest of which images there are and in what order: by their paths below the folder that they share, which
+    may have moved; by pixels of a few where they lie in memory; and by labels."""
+    digest = hashlib.sha256(str(len(source)).encode())
+    if "path" in source.metadata:
+        paths = [str(path) for path in source.metadata["path"]]
+        folders = [os.path.dirname(path) for path in paths]
+        low, high = min(folders), max(folders)  # what they share, all share
+        shared = next((place for place, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+        digest.update("\n".join(path[shared:] for path in paths).encode())
+    elif source.dense() is not None:
+        for index in np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int):
+            digest.update(source.read(int(index)).contiguous().numpy().tobytes())
+    if source.labels is not None:
+        digest.update(source.labels.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def seeded_sample(count: int, most: int, seed: int) -> np.ndarray:

@@ -24,7 +24,10 @@ class TableSource(FileSource):
         self, table: str | Path, *, label: str = "label", path_column: str = "path", channels: int | None = None
     ):
         table = Path(table)
-        rows = READERS[table.suffix.lower()](table)
+        try:
+            rows = READERS[table.suffix.lower()](table)
+        except ValueError as error:  # pandas' and pyarrow's own are of this kind
+            raise ValueError(f"{table} cannot be read as a table: {error}") from error
         if path_column not in rows:
             raise ValueError(
                 f"{table} has no column {path_column!r} but {', '.join(map(str, rows))}: name it with path_column="
@@ -34,7 +37,7 @@ class TableSource(FileSource):
                 f"{table} has no column {label!r} but {', '.join(map(str, rows))}: name the labels with label="
             )
         if rows.empty:
-            raise ValueError(f"{table} has no rows")
+            raise ValueError(f"{table} has no rows: write one for each image")
         if rows[path_column].isna().any():
             raise ValueError(f"{table} has no path in row {int(rows[path_column].isna().argmax())}: fill or drop it")
         paths = [str(table.parent / str(path)) for path in rows[path_column]]

@@ -12,7 +12,8 @@ from selfsight.precision import full_precision
 def rank_me(features: Tensor, eps: float = 1e-7) -> Tensor:
     """Exponential of the entropy of the normalised singular values of `(N, D)`, not centred.
 
-    Between 1 and `min(N, D)`; compare only for the same `N`, which should be many times `D`.
+    Between 1 and `min(N, D)`; compare only for the same `N`, which should be many times `D`. NaN where a feature is
+    not finite.
 
     Garrido, Balestriero, Najman, LeCun: RankMe (ICML 2023), eq. 1-2.
     """
@@ -20,6 +21,7 @@ def rank_me(features: Tensor, eps: float = 1e-7) -> Tensor:
     # of singular values need double precision to be told from nothing.
     rows = features.double()
     gram = rows.T @ rows if rows.shape[0] > rows.shape[1] else rows @ rows.T
-    singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt().to(features.dtype)
+    finite = gram.isfinite().all()
+    singular = torch.linalg.eigvalsh(torch.where(finite, gram, 0.0)).clamp(min=0).sqrt().to(features.dtype)
     shares = singular / singular.sum().clamp(min=torch.finfo(singular.dtype).tiny) + eps
-    return (-(shares * shares.log()).sum()).exp()
+    return torch.where(finite, (-(shares * shares.log()).sum()).exp(), torch.nan)

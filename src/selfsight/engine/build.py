@@ -26,6 +26,8 @@ from selfsight.views import Augmentation
 log = logging.getLogger(__name__)
 
 WARMUP_SHARE = 0.1
+# Options of the same name are the same thing in every method.
+LEAST = {"temperature": 0.0, "queue": 0, "noise": 0, "momentum": 0.0}
 DEBIAS_WEIGHTS = {"kl": 1.0, "moments": 100.0}
 PASSING = {"out", "resume", "overwrite", "max_minutes"}  # settings of a call, not of a run
 
@@ -88,12 +90,30 @@ def build_method(method: str | Callable[..., Method], encoder: Encoder, options:
     builder, options = find_method(method), options or {}
     known = [name for name in inspect.signature(builder).parameters if name != "encoder"]
     check_names(options, known, f"method {getattr(builder, '__name__', method)!r}")
+    check_ranges(options)
     return builder(encoder, **{name: as_tuple(value) for name, value in options.items()})
+
+
+def check_ranges(options: Mapping[str, Any]) -> None:
+    """Refuse numbers that mean nothing in any method."""
+    for name, least in LEAST.items():
+        value = options.get(name)
+        if not isinstance(value, int | float):
+            continue
+        if name == "temperature" and not 0 < value < math.inf:
+            raise ValueError(f"temperature is above 0, not {value}")
+        if not value >= least:
+            raise ValueError(f"{name} is at least {least:g}, not {value}")
+        if name == "momentum" and value > 1:
+            raise ValueError(f"momentum is at most 1, not {value}")
 
 
 def debiased(method: Method, bias: str | None, weight: float | None, form: Literal["kl", "moments"] = "kl") -> Method:
     """The method, which also learns to keep the groups of a column out of its embeddings where one is named."""
     if bias is None:
+        if weight is not None or form != "kl":
+            named = "debias_form" if weight is None else "debias_weight"
+            raise ValueError(f"{named} is of debias, which names no column: add debias=, or leave {named} out")
         return method
     if form not in DEBIAS_WEIGHTS:
         raise ValueError(f"debias_form is {form!r}: use 'kl' or 'moments'")

@@ -31,14 +31,16 @@ def check_columns(images: Images, method: Method, debias: str | None = None) -> 
     for column in method.columns:
         if column == "label":
             check_label(source, f"{name} learns from column 'label'")
+            check_ordered(source, name)
         else:
             check_numbers(source, column, name)
-    if debias is None:
-        return images
-    if debias == "label" or debias in method.columns:
-        raise ValueError(f"{debias!r} cannot be learned and be kept out: name another column with debias=")
-    check_label(source, "debias compares images within and between classes")
-    return replace(images, train=with_groups(source, debias))
+    if debias is not None:
+        if debias == "label" or debias in method.columns:
+            raise ValueError(f"{debias!r} cannot be learned and be kept out: name another column with debias=")
+        check_label(source, "debias compares images within and between classes")
+    if source.labels is not None and (method.needs_label or "label" in method.columns or debias is not None):
+        report_missing("label", int((source.labels < 0).sum()), len(source))
+    return images if debias is None else replace(images, train=with_groups(source, debias))
 
 
 def check_label(source: Source, reader: str) -> None:
@@ -52,7 +54,26 @@ def check_label(source: Source, reader: str) -> None:
     if (known == known[0]).all():
         only = source.classes[known[0]] if source.classes else known[0]
         raise ValueError(f"{reader} and {source.name} has a single one, {str(only)!r}: {LABELS}")
-    report_missing("label", len(labels) - len(known), len(labels))
+    if len(np.unique(known)) == len(known):
+        log.warning("no two images of %s share a label, so that each is a class of its own: %s", source.name, LABELS)
+
+
+def check_ordered(source: Source, name: str) -> None:
+    """Refuse names of classes where numbers are wanted: their codes follow the alphabet."""
+    words = [word for word in source.classes or [] if not is_number(word)]
+    if words:
+        raise ValueError(
+            f"{name} learns from numbers, and the labels of {source.name} are names such as {words[0]!r}: "
+            f"name a column of numbers with the method's columns="
+        )
+
+
+def is_number(word: str) -> bool:
+    """Whether a class is called by a number."""
+    try:
+        return bool(np.isfinite(float(word)))
+    except ValueError:
+        return False
 
 
 def check_numbers(source: Source, column: str, name: str) -> None:

@@ -43,14 +43,23 @@ class Images:
         table.to_csv(path, index=False)
 
 
-def divide(data: Any, *, split: str | None, limit: int | None, label: str, seed: int, hold_out: bool = True) -> Images:
+def divide(
+    data: Any,
+    *,
+    split: str | None,
+    limit: int | None,
+    label: str,
+    seed: int,
+    path_column: str = "path",
+    hold_out: bool = True,
+) -> Images:
     """Training and held-out images: of a validation split where there is one, else those that `limit`
     leaves unused, else a twentieth of the training images. A test split is never looked at.
 
     Raises:
         ValueError: when the data cannot be opened, have no such split, or `limit` is below 1.
     """
-    parts = splits(data, label=label)
+    parts = splits(data, label=label, path_column=path_column)
     wanted = split or ("train" if "train" in parts else "all")
     source = open_source(parts, split=wanted)
     if limit is not None and limit < 1:

@@ -91,9 +91,14 @@ class Recorder:
 
 
 def check_names(path: Path, stored: dict[str, Any], names: dict[str, Any]) -> None:
-    """Refuse a checkpoint of another method, encoder or number of images or processes."""
+    """Refuse a checkpoint of another method, encoder, images or number of processes."""
     for name, value in names.items():
         if stored.get(name) != value:
+            if name == "images":
+                raise ValueError(
+                    f"{path} was written with other images, or the same in another order: "
+                    f"give it those it began with, or choose another out"
+                )
             changed = "the data set has changed; " if name == "training images" else ""
             raise ValueError(
                 f"{path} was written with {name} {stored.get(name)!r}, not {value!r}: "

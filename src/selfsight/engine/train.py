@@ -17,7 +17,16 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
-from selfsight.data import BadImages, Lane, ResidentLane, Source, StreamingLane, numeric_metadata, open_lane
+from selfsight.data import (
+    BadImages,
+    Lane,
+    ResidentLane,
+    Source,
+    StreamingLane,
+    identity,
+    numeric_metadata,
+    open_lane,
+)
 from selfsight.data.lanes import MARGIN, decoded_bytes
 from selfsight.distributed import convert_sync_batchnorm, gather
 from selfsight.engine.hardware import Hardware, reproducible
@@ -246,7 +255,7 @@ def begin(
     """Who writes down what happens, and who watches it."""
     announce(training.plan, images)
     names = {name: config[name] for name in ("method", "encoder")}
-    names |= {"training images": len(images.train), "processes": hardware.world}
+    names |= {"training images": len(images.train), "images": identity(images.train), "processes": hardware.world}
     bad = [lane.bad] if monitor is None else [lane.bad, monitor.buffers.held_out.bad]
     looked_at = {} if monitor is None else monitor.describe()
     recorder = Recorder(path, config, names, {**images.describe(), **looked_at}, bad, hardware)

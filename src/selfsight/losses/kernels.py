@@ -51,7 +51,7 @@ def each_column(bandwidth: float | Sequence[float], columns: int) -> tuple[float
     """One bandwidth for each column."""
     widths = (float(bandwidth),) * columns if isinstance(bandwidth, int | float) else tuple(map(float, bandwidth))
     if len(widths) != columns or not all(0 < width < math.inf for width in widths):
-        raise ValueError(f"bandwidth {bandwidth} wants one positive number, or one for each of {columns} columns")
+        raise ValueError(f"bandwidth is {bandwidth}: give a positive number, or as many as columns, {columns}")
     return widths
 
 

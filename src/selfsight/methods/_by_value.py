@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 LOOKED_AT = 512
 NEARLY, FEW = 0.01, 0.001
+TIES = 0.05  # where more pairs of images than this have the same number, numbers are classes
 
 
 class ByValue(Method):
@@ -72,18 +73,19 @@ class ByValue(Method):
         """Weights that are all 0 leave an image its own views; weights that are all 1 make all images alike."""
         known = values[values.isfinite().all(1)].double()
         some = known[torch.linspace(0, len(known) - 1, min(LOOKED_AT, len(known))).long()]
-        others = ~torch.eye(len(some), dtype=torch.bool)
         assert self.widths is not None
-        weights = losses.kernel_weights(some, some, self.kernel, self.widths)[others]
-        weights = weights / losses.kernel_weights(some[:1], some[:1], self.kernel, self.widths)
-        spread = ", ".join(f"{deviation:.3g}" for deviation in known.std(0).tolist())
-        widths = ", ".join(f"{width:.3g}" for width in self.widths)
-        for extreme, fix in ((0, "raise"), (1, "lower")):
-            if ((weights - extreme).abs() > NEARLY).double().mean() < FEW:
-                log.warning(
-                    "with bandwidth %s nearly all weights of %s are %d, whose standard deviation is %s: %s bandwidth",
-                    widths, " and ".join(self.names), extreme, spread, fix,
-                )  # fmt: skip
+        for name, width, column in zip(self.names, self.widths, some.unbind(1), strict=True):
+            differ = column[:, None] != column  # the same number weighs 1 at any bandwidth
+            weights = losses.kernel_weights(column, column, self.kernel, width)[differ]
+            weights = weights / losses.kernel_weights(column[:1], column[:1], self.kernel, width)
+            classes = differ.double().mean() < 1 - TIES
+            for extreme, fix in ((0, "raise"), (1, "lower")):
+                near = ((weights - extreme).abs() > NEARLY).double().mean() < FEW
+                if near and not (extreme == 0 and classes):
+                    log.warning(
+                        "with bandwidth %.3g nearly all weights of %s are %d, whose standard deviation is %.3g: "
+                        "%s bandwidth", width, name, extreme, float(column.std()), fix,
+                    )  # fmt: skip
 
     def values(self, metadata: dict[str, Tensor]) -> Tensor:
         """The columns `(N, C)` in float32, NaN where a value, or a label, is missing."""

@@ -50,8 +50,11 @@ class FairKL:
         self.seen = []
 
     def add(self, _: Any, inputs: tuple[Batch], outcome: dict[str, Tensor]) -> dict[str, Tensor]:
-        """After `forward`."""
+        """After `forward`; the monitor's images, which have no columns and teach nothing, are left alone."""
         (batch,) = inputs
+        if self.bias not in batch.metadata and not torch.is_grad_enabled():
+            self.seen = None
+            return outcome
         z = losses.standardise(self.embeddings(batch))
         divergence = losses.fair_kl(z, batch.metadata["label"], batch.metadata[self.bias], self.form)
         return {**outcome, "loss": outcome["loss"] + self.weight * divergence, "fair_kl": divergence.detach()}

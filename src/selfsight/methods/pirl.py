@@ -64,6 +64,8 @@ class PIRL(Method):
         self.puzzle = nn.Linear(self.tiles * dim, dim) if self.tiles else None
         self.bank = MemoryBank(dim, momentum)
         self.contrast = nn.ModuleDict({name: InstanceContrast(noise, temperature) for name in ("image", "pretext")})
+        if not 0 <= weight <= 1:
+            raise ValueError(f"weight is the share of the transformed image's loss, from 0 to 1, not {weight}")
         self.weight = weight
         self.fresh: tuple[Tensor, Tensor] | None = None
 
