@@ -27,7 +27,12 @@ log = logging.getLogger(__name__)
 
 WARMUP_SHARE = 0.1
 # Options of the same name are the same thing in every method.
-LEAST = {"temperature": 0.0, "queue": 0, "noise": 0, "momentum": 0.0}
+RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "temperature": ("above 0", lambda value: 0 < value < math.inf),
+    "momentum": ("from 0 to 1", lambda value: 0 <= value <= 1),
+    "queue": ("at least 0", lambda value: value >= 0),
+    "noise": ("at least 0", lambda value: value >= 0),
+}
 DEBIAS_WEIGHTS = {"kl": 1.0, "moments": 100.0}
 PASSING = {"out", "resume", "overwrite", "max_minutes"}  # settings of a call, not of a run
 
@@ -96,16 +101,10 @@ def build_method(method: str | Callable[..., Method], encoder: Encoder, options:
 
 def check_ranges(options: Mapping[str, Any]) -> None:
     """Refuse numbers that mean nothing in any method."""
-    for name, least in LEAST.items():
+    for name, (range_, holds) in RANGES.items():
         value = options.get(name)
-        if not isinstance(value, int | float):
-            continue
-        if name == "temperature" and not 0 < value < math.inf:
-            raise ValueError(f"temperature is above 0, not {value}")
-        if not value >= least:
-            raise ValueError(f"{name} is at least {least:g}, not {value}")
-        if name == "momentum" and value > 1:
-            raise ValueError(f"momentum is at most 1, not {value}")
+        if isinstance(value, int | float) and not holds(value):
+            raise ValueError(f"{name} is {range_}, not {value}")
 
 
 def debiased(method: Method, bias: str | None, weight: float | None, form: Literal["kl", "moments"] = "kl") -> Method:
