@@ -134,5 +134,6 @@ def is_plain(word: str) -> bool:
     if not NUMBER.fullmatch(word):
         return False
     digits = word.lstrip("+-")
-    named = len(digits) > 1 and digits[0] == "0" and digits[1].isdecimal()
-    return not named and abs(float(word)) <= EXACT
+    if len(digits) > 1 and digits[0] == "0" and digits[1].isdecimal():
+        return False
+    return not digits.isdecimal() or int(digits) <= EXACT

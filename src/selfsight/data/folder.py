@@ -50,7 +50,8 @@ class FolderSource(FileSource):
         paths = [str(root / path) for path in found.images]
         self.folders = [printable(top) for top in top_folders(found.images)]
         self.deeper = sum(path.count(os.sep) > 1 for path in found.images)
-        super().__init__(paths, pd.DataFrame({"path": paths}), name=printable(root), channels=channels)
+        metadata = pd.DataFrame({"path": paths}, dtype=object)  # names of files may be any bytes, which str is not
+        super().__init__(paths, metadata, name=printable(root), channels=channels)
         names = set(self.folders) - {""} if classes is None else classes
         if len(names) > 1 and any(self.folders):
             labels = read_labels_of_folders(self.folders, classes)
@@ -127,7 +128,7 @@ def scan(root: Path) -> Scan:
         if inside and any(entry.name == RUN_MARKER for entry in here):
             found.runs.append(inside)
             continue
-        if not here:
+        if inside and not here:
             found.empty.append(inside)
         for entry in here:
             path = os.path.join(inside, entry.name)

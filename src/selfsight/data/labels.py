@@ -122,7 +122,11 @@ def as_text(value: Any) -> str:
 
 
 def as_numbers(values: pd.Series) -> np.ndarray | None:
-    """Known values `(N,)` as float64, or None where they are no numbers, or too long to stay apart."""
+    """Known values `(N,)` as float64, or None where they are no numbers, or whole and too long to stay apart.
+
+    Raises:
+        ValueError: for infinite ones.
+    """
     if len(values) == 0 or pd.api.types.is_bool_dtype(values):
         return None
     if not pd.api.types.is_numeric_dtype(values) and not all(
@@ -130,7 +134,10 @@ def as_numbers(values: pd.Series) -> np.ndarray | None:
     ):
         return None
     numbers = values.to_numpy(np.float64)
-    return numbers if (np.abs(numbers) <= EXACT).all() else None
+    if np.isinf(numbers).any():
+        raise ValueError("a value is infinite: correct it or leave it empty")
+    long = not pd.api.types.is_float_dtype(values) and (np.abs(numbers) > EXACT).any()
+    return None if long and (numbers == np.round(numbers)).all() else numbers
 
 
 def number_of(name: str) -> float | None:

@@ -20,7 +20,7 @@ from selfsight.data.classes import share_classes
 from selfsight.data.datasets import DatasetSource
 from selfsight.data.files import SUFFIXES
 from selfsight.data.folder import FolderSource, folder_splits
-from selfsight.data.labels import NO_LABEL, class_numbers, label_values, read_labels
+from selfsight.data.labels import NO_LABEL, class_numbers, label_values, number_of, read_labels
 from selfsight.data.sources import Source
 from selfsight.data.table import READERS, TableSource, by_split_column
 from selfsight.naming import listed, printable
@@ -121,27 +121,38 @@ def with_single_folders(parts: dict[str, Source]) -> dict[str, Source]:
 
 def say(source: Source) -> None:
     """One line of what was read: images, classes, and how many have none."""
-    said = [f"{len(source):,} images"]
-    if source.classes is not None:
-        whole = class_numbers(source.classes)
-        called = f" ({source.classes[0]} to {source.classes[-1]}, whole numbers taken as classes)"
-        said.append(f"{len(source.classes):,} classes{'' if whole is None else called}")
-    labels = label_values(source)
-    if labels is not None:
-        missing = int(labels.isna().sum())
-        said += ["labels are numbers and no classes"] if source.labels is None else []
-        said += [f"{missing:,} without a label (empty or {NO_LABEL})"] if missing else []
-    elif isinstance(source, FolderSource) and any(source.folders):
-        said.append(f"no classes, since all lie below the one folder {source.folders[-1]!r}")
-    else:
-        said.append("no labels")
-    if isinstance(source, FolderSource) and source.classes is not None and source.deeper:
-        said.append(f"classes are the first folders, and {source.deeper:,} images lie deeper")
+    said = [f"{len(source):,} images", *said_of_classes(source)]
+    if isinstance(source, FolderSource):
+        if source.classes is None and any(source.folders):
+            said.append(f"all lie below the one folder {source.folders[-1]!r}, which is no class")
+        elif source.classes is not None and source.deeper:
+            said.append(f"classes are the first folders, and {source.deeper:,} images lie deeper")
     log.info("%s: %s", source.name, "; ".join(said))
-    cases = Counter(name.casefold() for name in source.classes or [])
-    twins = [name for name in source.classes or [] if cases[name.casefold()] > 1]
+    classes = source.classes or []
+    alike = [number if (number := number_of(name)) is not None else name.casefold() for name in classes]
+    often = Counter(alike)
+    twins = [name for name, one in zip(classes, alike, strict=True) if often[one] > 1]
     if twins:
-        log.warning("classes of %s that differ in capitals alone: %s", source.name, listed(twins))
+        log.warning("classes of %s that are written almost alike: %s", source.name, listed(twins))
+
+
+def said_of_classes(source: Source) -> list[str]:
+    """How many classes there are, whether they are numbers, and how many images have none."""
+    labels = label_values(source)
+    if labels is None:
+        return ["no labels"]
+    missing = int(labels.isna().sum())
+    classes = source.classes or []
+    numbers = class_numbers(classes) is not None
+    if source.labels is None:
+        said = ["labels are numbers and no classes"]
+    else:
+        said = [f"{source.labels.max(initial=-1) + 1 if source.classes is None else len(classes):,} classes"]
+        said[0] += f" (whole numbers from {classes[0]} to {classes[-1]})" if numbers else ""
+    if missing:
+        alone = f", which is no class: write 0 and 1 for -1 and {classes[0]}" if numbers and len(classes) == 1 else ""
+        said.append(f"{missing:,} without a label (empty or {NO_LABEL}{alone})")
+    return said
 
 
 def _splits_of_path(path: Path, label: str, path_column: str, channels: int | None) -> dict[str, Any]:

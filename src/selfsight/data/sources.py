@@ -11,6 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from selfsight.naming import printable
+
 LOOKED_AT = 16
 
 
@@ -67,8 +69,8 @@ class Source:
         return None
 
     def describe(self, index: int) -> str:
-        """The name of an image, for people."""
-        return str(self.metadata["path"].iloc[index]) if "path" in self.metadata else f"{self.name}[{index}]"
+        """The name of an image, for people, in one line."""
+        return printable(self.metadata["path"].iloc[index]) if "path" in self.metadata else f"{self.name}[{index}]"
 
     @property
     def labels(self) -> np.ndarray | None:
@@ -118,7 +120,7 @@ def identity(source: Source) -> str:
         folders = [os.path.dirname(path) for path in paths]
         low, high = min(folders), max(folders)  # what they share, all share
         shared = next((place for place, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
-        digest.update("\n".join(path[shared:] for path in paths).encode())
+        digest.update("\n".join(path[shared:] for path in paths).encode(errors="surrogateescape"))
     elif source.dense() is not None:
         for index in np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int):
             digest.update(source.read(int(index)).contiguous().numpy().tobytes())

@@ -41,7 +41,7 @@ class TableSource(FileSource):
         own = {name: f"{name}_in_table" for name, used in (("label", label), ("path", path_column)) if name != used}
         for name in own.keys() & set(rows):
             log.info("%s: its own column %r is kept as %r", printable(table), name, own[name])
-        metadata = rows.drop(columns=path_column).rename(columns=own).assign(path=paths)
+        metadata = rows.drop(columns=path_column).rename(columns=own).assign(path=pd.Series(paths, dtype=object))
         classes = None
         if label in rows:
             try:
@@ -81,7 +81,7 @@ def check_columns(rows: pd.DataFrame, table: Path, label: str, path_column: str)
         raise ValueError(f"{label!r} is the column of paths: name the column of labels with label=")
     if label not in rows and label != "label":
         raise ValueError(f"{table} has no column {label!r} but {', '.join(names)}: name the labels with label=")
-    near = [name for name in names if name.lower().rstrip("s") in ("label", "class", "classe")]
+    near = [name for name in names if name.lower() in ("label", "labels", "class", "classes")]
     if label not in rows and near:
         log.warning("%s has no column %r, so no labels: is it %r? Name it with label=", table, label, near[0])
     if rows.empty:
@@ -100,6 +100,9 @@ def find_paths(cells: pd.Series, table: Path) -> list[str]:
         more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
         raise ValueError(f"{table} has no path in row {empty[0]}{more}: fill or drop it")
     paths = [find_path(text, table) for text in texts]
+    changed = [text for text, path in zip(texts, paths, strict=True) if path != str(table.parent / text)]
+    if changed:
+        log.info("%s: %d paths are understood, such as %s", printable(table), len(changed), printable(changed[0]))
     some = list(zip(texts, paths, strict=True))[:LOOKED_AT]
     here = next((text for text, _ in some if os.path.isfile(text)), None)
     if here is not None and not any(os.path.exists(path) for _, path in some):
