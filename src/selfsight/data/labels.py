@@ -68,7 +68,7 @@ def encode_labels(values: Any) -> tuple[np.ndarray, list[str]]:
     """Codes `(N,)` int64 of classes and their names, as numbers where all are, else by name; -1 where there is no
     label (`read_labels`)."""
     values = as_column(values)
-    return encode_values(values.where(labelled(values)))
+    return encode_known(values, labelled(values))
 
 
 def encode_values(values: Any) -> tuple[np.ndarray, list[str]]:
@@ -192,7 +192,7 @@ def label_values(source: Source) -> pd.Series | None:
     labels, column = source.labels, pd.Series(source.metadata["label"])
     if labels is None or source.classes is None:
         return column if labels is None else column.where(labels >= 0)
-    return pd.Series(np.array([*source.classes, None], dtype=object)[labels])
+    return pd.Series(np.array([*source.classes, None], dtype=object)[labels], dtype=object)
 
 
 def with_labels(source: Source, labels: Labels) -> Source:
