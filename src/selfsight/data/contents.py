@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import chain
 from typing import TypeVar
 
@@ -136,7 +137,13 @@ def file_state(path: str) -> os.stat_result | None:
 
 def array_kind(values: np.ndarray | Tensor) -> tuple[str, tuple[int, ...]]:
     """Type and shape of an array or a tensor."""
-    return str(values.dtype).removeprefix("torch."), tuple(values.shape)
+    return type_name(values.dtype), tuple(values.shape)
+
+
+@cache
+def type_name(dtype: Hashable) -> str:
+    """The name of a type, the same in NumPy and in torch."""
+    return str(dtype).removeprefix("torch.")
 
 
 def piece_digest(one: Stored) -> bytes:

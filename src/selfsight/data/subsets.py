@@ -154,7 +154,8 @@ def last_groups(order: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray
     """Positions of about `count` images in whole groups, those whose first image stands last in `order`.
 
     order: positions, of which only those that occur in it are taken. groups: `(N,)`, a number an image. A group is
-    taken where it brings their number nearer to `count`; where all are alone, these are the last `count` of `order`.
+    taken where it brings their number nearer to `count`, and one of at most half of all where none does; where all are
+    alone, these are the last `count` of `order`.
     """
     inside = np.zeros(len(groups), dtype=bool)
     inside[order] = True
@@ -168,6 +169,8 @@ def last_groups(order: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray
         if group >= 0 and held + sizes[group] / 2 < count and held + sizes[group] < len(order):
             taken[group] = True
             held += int(sizes[group])
+    if count and not held:  # all are large: the last that leaves as much
+        taken[[group for group in lead[order] if group >= 0 and 2 * sizes[group] <= len(order)][-1:]] = True
     return np.flatnonzero(inside)[taken[numbers]]
 
 

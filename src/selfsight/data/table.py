@@ -23,17 +23,27 @@ LOOKED_AT = 16
 
 
 class TableSource(FileSource):
-    """The images named by a CSV, TSV or Parquet table, a row each.
+    """The images named by a CSV, TSV or Parquet table or by a data frame, a row each.
 
-    Paths are relative to the table's folder. Every other column is metadata; `label` names the
-    one that becomes class codes (`read_labels`), and a column of another name is kept beside "label".
+    Paths are relative to the table's folder, those of a data frame to where the program runs. Every other column is
+    metadata; `label` names the one that becomes class codes (`read_labels`), and a column of another name is kept
+    beside "label".
     """
 
     def __init__(
-        self, table: str | Path, *, label: str = "label", path_column: str = "path", channels: int | None = None
+        self,
+        table: str | Path | pd.DataFrame,
+        *,
+        label: str = "label",
+        path_column: str = "path",
+        channels: int | None = None,
+        name: str = "the DataFrame",
     ):
-        table = Path(table)
-        rows = read_table(table, path_column)
+        if isinstance(table, pd.DataFrame):
+            rows, table = numbered(table), Path(name)
+        else:
+            table = Path(table)
+            rows = read_table(table, path_column)
         check_columns(rows, table, label, path_column)
         paths = find_paths(pd.Series(rows[path_column]), table)
         own = {name: f"{name}_in_table" for name, used in (("label", label), ("path", path_column)) if name != used}
@@ -62,6 +72,11 @@ def read_table(table: Path, path_column: str) -> pd.DataFrame:
         rows = pd.read_parquet(table)
     except (ValueError, OSError) as error:  # pyarrow's own are of the first kind
         raise ValueError(f"{printable(table)} cannot be read as a table: {error}") from error
+    return numbered(rows)
+
+
+def numbered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows numbered from 0, a named index as a column."""
     return rows.reset_index(drop=rows.index.name is None)
 
 

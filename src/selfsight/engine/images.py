@@ -84,12 +84,17 @@ def divide(
         return Images(chosen(source, used), None, "monitor is off: nothing is held out")
     if "val" in parts and wanted != "val":
         held = subset(parts["val"], seeded_sample(len(parts["val"]), MOST_HELD_OUT, seed))
-        return unseen(chosen(source, used), held, "the validation split", group)
+        train, origin = chosen(source, used), "the validation split"
+        apart = unseen(train, held, origin, group)
+        if len(apart) < FEWEST_HELD_OUT:
+            log.warning("%s repeats the training images: what the monitor measures is no generalisation", origin)
+            apart = held
+        return Images(train, apart, origin)
     if len(unused) >= FEWEST_HELD_OUT:
-        held = chosen(source, unused[:MOST_HELD_OUT])
-        images = unseen(chosen(source, used), held, "images that limit leaves unused", group)
-        if images.held_out is not None:
-            return images
+        train, origin = chosen(source, used), "images that limit leaves unused"
+        held = unseen(train, chosen(source, unused[:MOST_HELD_OUT]), origin, group)
+        if len(held) >= FEWEST_HELD_OUT:
+            return Images(train, held, origin)
     return set_apart(source, used, group)
 
 
@@ -103,21 +108,23 @@ def set_apart(source: Source, used: np.ndarray, group: str | None) -> Images:
     if len(held) < FEWEST_HELD_OUT:
         why = "too many equal images" if group is None else f"too few groups by {group!r}"
         return Images(chosen(source, used), None, f"{why} to hold any out")
-    train = used[~np.isin(used, held)]
+    train, held = chosen(source, used[~np.isin(used, held)]), chosen(source, held)
     origin = f"{len(held)} of the {len(used)} images, which are not trained on"
-    if group is None:
-        return Images(chosen(source, train), chosen(source, held), origin)
-    return unseen(chosen(source, train), chosen(source, held), f"{origin}, in whole groups by {group!r}", group)
+    if group is not None:
+        origin += f", in whole groups by {group!r}"
+        held = unseen(train, held, origin, group)
+    if len(held) < FEWEST_HELD_OUT:
+        return Images(chosen(source, used), None, "the same images are in all groups: none is held out")
+    return Images(train, held, origin)
 
 
-def unseen(train: Source, held: Source, origin: str, group: str | None) -> Images:
-    """The images, without those held out that equal one trained on or share its group."""
+def unseen(train: Source, held: Source, origin: str, group: str | None) -> Source:
+    """The held-out images that neither equal one trained on nor share its group; the others are counted in the log."""
     mask, said = repeats(held, train, "training", group)
-    if said:
-        log.warning("of %d held-out images (%s), %s: left out of the monitor", len(held), origin, said)
-    if (~mask).sum() < FEWEST_HELD_OUT:
-        return Images(train, None, f"too few images apart from those trained on ({origin})")
-    return Images(train, subset(held, np.flatnonzero(~mask)) if mask.any() else held, origin)
+    if not said:
+        return held
+    log.warning("of %d held-out images (%s), %s: left out of the monitor", len(held), origin, said)
+    return subset(held, np.flatnonzero(~mask))
 
 
 def chosen(source: Source, positions: np.ndarray) -> Source:
