@@ -63,7 +63,7 @@ def test_whole_numbers_are_classes_until_most_images_have_one_of_their_own():
 
 @pytest.mark.parametrize("value", [[1, 2], (1, 2), np.array([1, 2]), {"a": 1}])
 def test_several_labels_in_one_are_refused(value):
-    with pytest.raises(ValueError, match="which is more than one"):
+    with pytest.raises(ValueError, match="is more than one: give each image one"):
         read_labels(pd.Series([value] * 2))
 
 
