@@ -21,6 +21,7 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 # Words for a missing number, in a column whose other cells are numbers.
 NO_NUMBER = {"", "na", "n/a", "#na", "#n/a", "nan", "-nan", "null", "none", "<na>"}
 TRUTHS = {"true": True, "false": False}
+SEPARATOR_LINE = re.compile(r"\Asep=.\r?\n")  # a spreadsheet's own first line
 SURROGATE = re.compile("[\udc80-\udcff]")
 
 
@@ -61,6 +62,7 @@ def read_text(path: Path) -> str:
         text = contents.decode("utf-16")
     else:
         text = contents.decode("utf-8-sig", "surrogateescape")
+    text = SEPARATOR_LINE.sub("", text)
     if "\0" in text:
         raise ValueError("it holds zero bytes, which no text does: save it as a CSV file in UTF-8")
     return text

@@ -79,8 +79,9 @@ def encode_values(values: Any) -> tuple[np.ndarray, list[str]]:
 
 def encode_known(values: pd.Series, known: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Codes and names of the rows that are `known`; -1 for the others."""
-    numbers = as_numbers(values[known])
-    positions, found = distinct(values[known]) if numbers is None else pd.factorize(numbers)
+    present = pd.Series(values[known])
+    numbers = as_numbers(present)
+    positions, found = distinct(present) if numbers is None else pd.factorize(numbers)
     if numbers is None:
         names = [as_text(value) for value in found]
     else:

@@ -71,6 +71,9 @@ def read_table(table: Path, path_column: str) -> pd.DataFrame:
 def check_columns(rows: pd.DataFrame, table: Path, label: str, path_column: str) -> None:
     """Refuse a table that lacks what is asked of it."""
     names = [str(name) for name in rows]
+    twice = [name for name in (path_column, label) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{table} has several columns called {twice[0]!r}: rename all but one")
     if path_column not in rows:
         if any(name.lower().endswith(SUFFIXES) for name in names):
             raise ValueError(
