@@ -10,6 +10,7 @@ from conformance.battery import IMAGES, SIZE, rows, small_batches, small_encoder
 from selfsight import losses
 from selfsight.methods.barlow_twins import BarlowTwins
 from selfsight.methods.simclr import SimCLR
+from selfsight.views.colour import GaussianBlur
 
 
 def step_once(method, batch, optimiser=None):
@@ -165,6 +166,14 @@ def test_mv_mr_offers_the_unbiased_estimator():
     assert method(batch)["pixels"] > biased(batch)["pixels"]
     with pytest.raises(ValueError, match="biased"):
         small_method("mv_mr", estimator="odd")(batch)
+
+
+def test_mv_mr_blurs_both_augmented_views_always():
+    method = small_method("mv_mr")
+    view, image, other = method.views(SIZE, method.augmentation).views
+    for augmented in (view, other):
+        assert [colour.p for colour in augmented.colour if isinstance(colour, GaussianBlur)] == [1.0]
+    assert not any(isinstance(colour, GaussianBlur) for colour in image.colour)
 
 
 def test_rotation_tells_turns_and_names_them_right():
