@@ -133,6 +133,6 @@ class DINO(Method):
         self.mean_score = None
 
     def after_step(self, step: int) -> None:
-        """Move the teacher towards the student, after its step."""
+        """Move the teacher towards the student, after its step, by the momentum of that step, counted from 0."""
         student = nn.Sequential(self.encoder, self.head)
-        self.teacher.update(student, cosine_momentum(step, self.steps, self.momentum))
+        self.teacher.update(student, cosine_momentum(step - 1, self.steps, self.momentum))

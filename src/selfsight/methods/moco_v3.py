@@ -88,6 +88,6 @@ class MoCoV3(Method):
         return [weights, others]
 
     def after_step(self, step: int) -> None:
-        """Move the teacher towards the student, after its step."""
+        """Move the teacher towards the student, by the next step's momentum: the authors do so before its keys."""
         student = nn.Sequential(self.encoder, self.projector)
         self.teacher.update(student, cosine_momentum(step, self.steps, self.momentum))
