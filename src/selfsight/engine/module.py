@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from selfsight.data import Canvas, Lane
 from selfsight.distributed import reduce_mean
 from selfsight.engine.optimisers import build_optimiser, clip_gradients, scaled_rate, set_schedule
-from selfsight.engine.seeds import STEP, VIEWS, derived_seed, generator_for
+from selfsight.engine.seeds import SHARED, STEP, VIEWS, derived_seed, generator_for
 from selfsight.methods.base import Method, Optimisation
 from selfsight.views import Batch, ViewSet
 
@@ -151,6 +151,7 @@ class Training(LightningModule):
         # dropout and its kin follow the step alone, so that a resumed run draws what an unbroken one draws
         torch.manual_seed(derived_seed(STEP, self.seed, self.position.step, micro, self.shard))
         self.method.step = self.position.step
+        self.method.shared_seed = derived_seed(SHARED, self.seed, self.position.step, micro)
         outcome = self.method(batch)
         self.meter.add(outcome)
         return outcome["loss"]
