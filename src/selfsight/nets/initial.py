@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from timm.layers import PatchEmbed
+from timm.layers.patch_embed import PatchEmbed
 from torch import nn
 
 from selfsight.nets.encoder import Encoder
@@ -55,8 +56,9 @@ def draw_linear(module: nn.Module, matrices: int = 1) -> None:
             module.bias.zero_()
 
 
-def _draw_patches(encoder: Encoder) -> nn.Module | None:
-    """Draw the projection of patches as a linear layer of their pixels; one of convolutions stays as it is."""
+def _draw_patches(encoder: Encoder) -> Any:
+    """Draw the projection of patches as a linear layer of their pixels, and answer it; a stem of convolutions
+    stays as it is, and None is answered."""
     embed = encoder.model.patch_embed
     if not isinstance(embed, PatchEmbed):
         return None
