@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from selfsight.methods.dino import DINO
 from selfsight.methods.mae import MAE
 from selfsight.methods.moco_v3 import MoCoV3
 from selfsight.nets import build_encoder, draw_as_mae, draw_as_moco_v3, load_weights, save_encoder
@@ -72,6 +73,19 @@ def test_the_methods_draw_fresh_weights_alone_and_by_the_seed(method, tmp_path):
     assert not torch.equal(one[weight], other[weight])
     assert not torch.equal(one[weight], fresh(0).model.state_dict()[weight])
     assert all(torch.equal(loaded[name], given[name]) for name in given)
+
+
+def test_dino_draws_the_class_token_of_a_vit_alone(tmp_path):
+    timms = fresh().model.state_dict()
+    model = DINO(fresh(), out=16, hidden=8, bottleneck=4).encoder.model
+    assert model.cls_token.std().item() == pytest.approx(0.02, rel=0.2)
+    assert all(torch.equal(value, timms[name]) for name, value in model.state_dict().items() if name != "cls_token")
+    save_encoder(fresh(7), tmp_path)
+    loaded = fresh()
+    load_weights(loaded, tmp_path)
+    DINO(loaded, out=16, hidden=8, bottleneck=4)
+    assert torch.equal(loaded.model.cls_token, fresh(7).model.cls_token)
+    DINO(build_encoder("resnet_slim", image_size=32), out=16, hidden=8, bottleneck=4)
 
 
 def test_moco_v3_freezes_its_patches_as_they_were_drawn():

@@ -45,6 +45,16 @@ def draw_as_moco_v3(encoder: Encoder) -> None:
 
 
 @torch.no_grad()
+def draw_as_dino(encoder: Encoder) -> None:
+    """Draw a ViT's prefix tokens with DINO's deviation of .02, unless it was loaded; the rest is drawn as by timm.
+
+    Caron et al.: Emerging Properties in Self-Supervised Vision Transformers (ICCV 2021), the authors' code.
+    """
+    if encoder.fresh and encoder.takes_keep:
+        _draw_prefix(encoder, std=0.02)
+
+
+@torch.no_grad()
 def draw_linear(module: nn.Module, matrices: int = 1) -> None:
     """Xavier's uniform weights and a bias of 0 where `module` is a linear layer.
 
