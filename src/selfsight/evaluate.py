@@ -62,6 +62,7 @@ def evaluate(
     seed: of the split, the limit, the untrained encoder and the linear probe.
     out: the JSON file; by default evaluation.json in the run folder.
     """
+    from selfsight.data.classes import unseen_classes
     from selfsight.probes.features import Reader, pixels
     from selfsight.probes.protocols import judge, protocol_names, table
     from selfsight.probes.subjects import channels_for, find_encoder, is_name, train_and_test, untrained
@@ -78,6 +79,9 @@ def evaluate(
     )
     print(said)
     train, test = labelled(train, "training", limit, seed), labelled(test, "test")
+    unseen = unseen_classes(train, test)
+    if unseen is not None:
+        print(unseen)
 
     encoder = find_encoder(subject, train, image_size, pretrained=pretrained, seed=seed)
     reader = Reader(
@@ -110,14 +114,15 @@ def labelled(source: Source, role: str, limit: int | None = None, seed: int = 0)
     import numpy as np
 
     from selfsight.data import subset
+    from selfsight.data.labels import missing_classes
     from selfsight.data.subsets import limited
 
-    labels = source.labels
-    if labels is None or (labels < 0).all():
-        raise ValueError(f"{source.name} has no labels: use class sub-folders, or name the column with label=")
+    why, labels = missing_classes(source), source.labels
+    if why is not None or labels is None:
+        raise ValueError(why)
     missing = int((labels < 0).sum())
     if missing:
-        print(f"{missing:,} of {len(labels):,} {role} images have no label and are left out")
+        print(f"{missing:,} of {len(labels):,} {role} images have no label (an empty one or -1) and are left out")
         source = subset(source, np.flatnonzero(labels >= 0))
     return limited(source, limit, seed)
 

@@ -1,9 +1,10 @@
-"""Names that were mistyped."""
+"""Names for people: the nearest to a mistyped one, and any bytes as text in one line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from unicodedata import category
 
 FEW = 30
 
@@ -20,3 +21,15 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     if not known:
         return ": there are none"
     return f": there are {', '.join(prefix + one for one in known)}" if len(known) <= FEW else ""
+
+
+def printable(name: object) -> str:
+    """A path or name as text for a log, a table or a page: control characters and bytes that are no UTF-8 escaped."""
+    text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(repr(one)[1:-1] if category(one) in ("Cc", "Zl", "Zp") else one for one in text)
+
+
+def listed(names: list[str], most: int = 10) -> str:
+    """Names with commas, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

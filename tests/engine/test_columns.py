@@ -56,7 +56,7 @@ def test_good_columns_pass_and_stay_as_they_are():
     ("label", "message"),
     [
         (None, "Supervised learns from labels and tiny has none: put each class"),
-        (np.full(COUNT, -1), "none of the 12 images of tiny has one.*label="),
+        (np.full(COUNT, -1), "none of the 12 images has one.*label="),
         (np.where(np.arange(COUNT) < 5, -1, 2), "has a single one, '2'.*label="),
     ],
 )
@@ -116,8 +116,30 @@ def test_names_of_classes_are_no_numbers():
     named.train.classes = ["cat", "dog", "eel"]
     with pytest.raises(ValueError, match=r"Ranked learns from numbers, and the labels of tiny are names such as 'cat'"):
         check_columns(named, Ranked())
-    named.train.classes = ["0", "2.5", "7"]
+    named.train.classes = ["0", "2", "7"]
     assert check_columns(named, Ranked()) is named
+
+
+@pytest.mark.parametrize("classes", [["0", "2.5", "7"], ["-3", "2", "7"], ["1", "01", "7"]])
+def test_classes_whose_numbers_labels_cannot_hold_are_refused(classes):
+    named = images()
+    named.train.classes = classes
+    with pytest.raises(ValueError, match=r"are not all different whole numbers of 0 or more.*columns="):
+        check_columns(named, Ranked())
+
+
+def test_labels_on_a_scale_are_numbers_and_no_classes():
+    given = images(label=np.linspace(-2, 2, COUNT))
+    assert check_columns(given, Ranked()) is given
+    for method, debias in ((Supervised(), None), (Plain(), "site")):
+        with pytest.raises(ValueError, match=r"labels of tiny are numbers on a scale.*pandas.cut.*label="):
+            check_columns(given, method, debias)
+    assert check_columns(given, Plain()) is given
+
+
+def test_groups_of_minus_one_are_groups():
+    coded = check_columns(images(site=[-1, 1, 1] * 4, label=np.arange(COUNT) % 2), Plain(), "site")
+    assert coded.train.metadata["site"].tolist() == [0, 1, 1] * 4
 
 
 def test_labels_that_no_two_images_share_are_warned_of(caplog):

@@ -6,14 +6,13 @@ from selfsight.data.checks import BadImages
 from selfsight.data.datasets import DatasetSource
 from selfsight.data.decoding import UnreadableImage
 from selfsight.data.folder import FolderSource
+from selfsight.data.labels import encode_labels, numeric_metadata
 from selfsight.data.lanes import Lane, ResidentLane, StreamingLane, open_lane
 from selfsight.data.opening import open_source, splits
 from selfsight.data.sizes import choose_size
 from selfsight.data.sources import (
     Source,
-    encode_labels,
     identity,
-    numeric_metadata,
     seeded_sample,
     split_at_random,
     subset,

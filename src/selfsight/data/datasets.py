@@ -13,7 +13,8 @@ from torch import Tensor
 
 from selfsight.data.arrays import as_channels_first, channel_axis
 from selfsight.data.decoding import UnreadableImage, common_format, image_to_tensor, kind_of, shrink
-from selfsight.data.sources import Source, encode_labels, range_of, seeded_sample
+from selfsight.data.labels import encode_labels
+from selfsight.data.sources import Source, range_of, seeded_sample
 
 LOOKED_AT = 64
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from selfsight.data.decoding import (
     shrink,
 )
 from selfsight.data.sources import Source, range_of
+from selfsight.naming import printable
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
@@ -48,9 +51,13 @@ class FileSource(Source):
         classes: list[str] | None = None,
     ):
         self.paths = np.asarray(paths, dtype=object)
-        self.arrays = any(path.endswith(".npy") for path in paths)
-        if self.arrays and not all(path.endswith(".npy") for path in paths):
-            raise ValueError(f"{name} mixes .npy arrays with image files: keep them apart")
+        arrays = sum(path.endswith(".npy") for path in paths)
+        self.arrays = arrays > 0
+        if 0 < arrays < len(paths):
+            raise ValueError(
+                f"{name} mixes .npy arrays with image files, {arrays:,} and {len(paths) - arrays:,}: keep them apart, "
+                "or name those of one kind in a table"
+            )
         look = self._look_at_arrays if self.arrays else self._look_at_images
         form, value_range = look(name, channels)
         self.form = form
@@ -61,6 +68,7 @@ class FileSource(Source):
     def read(self, index: int, size: int | None = None) -> Tensor:
         path = self.paths[index]
         try:
+            check_regular(path)
             if self.arrays:
                 return shrink(self._array(path), size).contiguous()
             return decode(Path(path).read_bytes(), self.form, size)
@@ -70,6 +78,7 @@ class FileSource(Source):
     def shape(self, index: int) -> tuple[int, ...]:
         path = self.paths[index]
         try:
+            check_regular(path)
             if self.arrays:
                 return tuple(self._array(path).shape[1:])
             return encoded_shape(path)
@@ -111,6 +120,7 @@ class FileSource(Source):
         found, first = 0, ""
         for path in self.paths[np.random.default_rng(0).permutation(len(self.paths))]:
             try:
+                check_regular(path)
                 contents = load(path)
             except DECODE_ERRORS as error:
                 first = first or str(_unreadable(path, error))
@@ -130,6 +140,12 @@ class ArrayFormat(ImageFormat):
         pass
 
 
+def check_regular(path: str) -> None:
+    """Raise `OSError` for what is there and no file: reading a pipe or a device may never end."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("this is no file but a folder, a pipe or a device")
+
+
 def _open_kind(path: str) -> tuple[str, bool]:
     with Image.open(path) as image:
         return kind_of(image)
@@ -139,4 +155,4 @@ def _unreadable(path: str, error: BaseException) -> UnreadableImage:
     reason = "the file is empty" if Path(path).is_file() and Path(path).stat().st_size == 0 else str(error)
     if "cannot identify image file" in reason:
         reason = "this is not an image"
-    return UnreadableImage(f"{path}: {reason or type(error).__name__}")
+    return UnreadableImage(f"{printable(path)}: {reason or type(error).__name__}")

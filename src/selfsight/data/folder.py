@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from selfsight.data.files import SUFFIXES, FileSource
+from selfsight.data.labels import NO_LABEL, Labels, encode_labels, with_labels
+from selfsight.data.sources import Source
+from selfsight.naming import listed, printable
+
+log = logging.getLogger(__name__)
+
+RUN_MARKER = "selfsight-run.json"  # lies in the folder of every run
+SYSTEM = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db", "desktop.ini"}
 
 SPLITS = {
     "train": "train", "training": "train",
@@ -20,50 +31,135 @@ SPLITS = {
 class FolderSource(FileSource):
     """The images below a folder, in the order of their paths.
 
-    The first folder below `root` is an image's class, and images beside the class folders have
-    none; with fewer than two such folders there are no labels. Hidden files are left out.
-    `classes` fixes names and codes, so that splits agree.
+    The first folder below `root` is an image's class, and images beside the class folders, or in one called -1,
+    have none; with fewer than two such folders there are no labels. Hidden files and whatever lies in the folder
+    of a run are left out, and what is left out is counted in the log. `classes` fixes names and codes, so that
+    splits agree.
     """
 
     def __init__(self, root: str | Path, *, channels: int | None = None, classes: list[str] | None = None):
         root = Path(root)
-        found = find_images(root)
-        if not found:
-            raise ValueError(f"no images in {root}: expected files ending in {', '.join(SUFFIXES)}")
-        paths = [str(root / path) for path in found]
-        columns: dict[str, list[str] | np.ndarray] = {"path": paths}
-        tops = top_folders(found)
-        names = sorted(set(tops) - {""}) if classes is None else classes
-        labelled = len(names) > 1 and any(tops)
-        if labelled:
-            code = {name: number for number, name in enumerate(names)}
-            columns["label"] = np.array([code.get(top, -1) for top in tops], dtype=np.int64)
-        super().__init__(
-            paths,
-            pd.DataFrame(columns),
-            name=str(root),
-            channels=channels,
-            classes=names if labelled else None,
-        )
+        found = scan(root)
+        if not found.images:
+            left_out = f"; left out {found.left_out()}" if found.left_out() else ""
+            raise ValueError(
+                f"no images in {printable(root)}: expected files ending in {', '.join(SUFFIXES)}{left_out}"
+            )
+        if found.left_out():
+            log.warning("%s: left out %s", printable(root), found.left_out())
+        paths = [str(root / path) for path in found.images]
+        self.folders = [printable(top) for top in top_folders(found.images)]
+        self.deeper = sum(path.count(os.sep) > 1 for path in found.images)
+        metadata = pd.DataFrame({"path": paths}, dtype=object)  # names of files may be any bytes, which str is not
+        super().__init__(paths, metadata, name=printable(root), channels=channels)
+        names = set(self.folders) - {""} if classes is None else classes
+        if len(names) > 1 and any(self.folders):
+            labels = read_labels_of_folders(self.folders, classes)
+            self.metadata["label"], self.classes = labels.column, labels.classes
+
+    def by_folder(self) -> Source:
+        """The source with a label for each image in a folder, even where there is but one folder."""
+        return with_labels(self, read_labels_of_folders(self.folders))
 
 
-def find_images(root: Path) -> list[str]:
-    """Sorted paths of image files, relative to `root`; links are followed, once."""
-    found, seen = [], set()
-    for folder, below, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
+def read_labels_of_folders(folders: list[str], classes: list[str] | None = None) -> Labels:
+    """Codes of the folders' names, in the order of `classes` where they are given."""
+    if classes is None:
+        return Labels(*encode_labels(np.array(folders, dtype=object)))
+    code = {name: number for number, name in enumerate(classes)}
+    return Labels(np.array([code.get(folder, NO_LABEL) for folder in folders], dtype=np.int64), list(classes))
+
+
+@dataclass
+class Scan:
+    """What lies below a folder.
+
+    images: sorted paths relative to it. suffixes: how many files of other kinds there are; hidden, special: how
+    many hidden files or folders, and how many that are no files (pipes, devices, broken links). runs: folders of
+    runs. empty, closed: folders without anything, and those that cannot be listed.
+    """
+
+    images: list[str] = field(default_factory=list)
+    suffixes: Counter[str] = field(default_factory=Counter)
+    hidden: int = 0
+    special: int = 0
+    runs: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+
+    def left_out(self) -> str:
+        """What is not read, with counts; "" where there is nothing."""
+        kinds = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in self.suffixes.most_common()]
+        parts = [listed(kinds)] if kinds else []
+        parts += [f"{self.hidden:,} hidden"] if self.hidden else []
+        parts += [f"{self.special:,} that are no files (links to nothing, pipes, devices)"] if self.special else []
+        for folders, what in (
+            (self.runs, "of runs"),
+            (self.empty, "without files"),
+            (self.closed, "that cannot be listed"),
+        ):
+            if folders:
+                names = listed([repr(printable(folder)) for folder in sorted(folders)], 3)
+                parts.append(f"{len(folders):,} folder{'s' * (len(folders) > 1)} {what} ({names})")
+        return ", ".join(parts)
+
+
+def scan(root: Path) -> Scan:
+    """Look through a folder and those below it; links are followed, once.
+
+    Raises:
+        ValueError: where `root` is a run's folder.
+    """
+    if (root / RUN_MARKER).is_file():
+        raise ValueError(f"{printable(root)} is the folder of a run ({RUN_MARKER} lies in it), and no data")
+    found, seen, waiting = Scan(), set(), [""]
+    while waiting:
+        inside = waiting.pop()
+        real = os.path.realpath(root / inside)
         if real in seen:
-            below.clear()
             continue
         seen.add(real)
-        below[:] = sorted(name for name in below if not _hidden(name))
-        inside = os.path.relpath(folder, root)
-        found += [
-            os.path.normpath(os.path.join(inside, name))
-            for name in files
-            if name.lower().endswith(SUFFIXES) and not _hidden(name)
-        ]
-    return sorted(found)
+        try:
+            with os.scandir(root / inside) as entries:
+                here = sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            found.closed.append(inside or ".")
+            continue
+        if inside and any(entry.name == RUN_MARKER for entry in here):
+            found.runs.append(inside)
+            continue
+        if inside and not here:
+            found.empty.append(inside)
+        for entry in here:
+            path = os.path.join(inside, entry.name)
+            if hidden(entry.name):
+                found.hidden += 1
+            elif is_folder(entry):
+                waiting.append(path)
+            elif not is_regular(entry):
+                found.special += 1
+            elif entry.name.lower().endswith(SUFFIXES):
+                found.images.append(path)
+            else:
+                found.suffixes[printable(os.path.splitext(entry.name)[1].lower())] += 1
+    found.images.sort()
+    return found
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def is_regular(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file, and no pipe, socket, device or link to nothing."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def top_folders(paths: list[str]) -> list[str]:
@@ -71,8 +167,9 @@ def top_folders(paths: list[str]) -> list[str]:
     return [path.split(os.sep, 1)[0] if os.sep in path else "" for path in paths]
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+def hidden(name: str) -> bool:
+    """Whether a name is that of a hidden file, or of a folder of a system's own."""
+    return name.startswith(".") or name.lower() in SYSTEM
 
 
 def split_folders(root: Path) -> dict[str, Path]:
@@ -80,20 +177,23 @@ def split_folders(root: Path) -> dict[str, Path]:
 
     None unless `train` has one of the others beside it, or is alone: among other folders it is a class.
     """
-    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not _hidden(entry.name)]
+    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not hidden(entry.name)]
     found = {SPLITS[folder.name.lower()]: folder for folder in folders if folder.name.lower() in SPLITS}
     return found if "train" in found and (len(found) > 1 or len(folders) == 1) else {}
 
 
 def folder_splits(root: str | Path, channels: int | None = None) -> dict[str, FolderSource]:
-    """The splits of a folder, or "all" of it; their class codes and channels are the same."""
+    """The splits of a folder, or "all" of it, of the same channels."""
     root = Path(root)
     folders = split_folders(root)
     if not folders:
         return {"all": FolderSource(root, channels=channels)}
-    classes = sorted({top for folder in folders.values() for top in top_folders(find_images(folder)) if top})
+    beside = [name for name in sorted(os.listdir(root)) if root / name not in folders.values() and not hidden(name)]
+    if beside:
+        names = listed([repr(printable(name)) for name in beside], 3)
+        log.warning("%s: left out what lies beside the splits %s: %s", printable(root), ", ".join(folders), names)
     sources = {}
     for split in sorted(folders, key=("train", "val", "test").index):
-        sources[split] = FolderSource(folders[split], channels=channels, classes=classes)
+        sources[split] = FolderSource(folders[split], channels=channels)
         channels = sources["train"].channels
     return sources

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from selfsight.data.canvas import Canvas, full_canvas
 from selfsight.data.checks import BadImages
-from selfsight.data.sources import Source, numeric_metadata
+from selfsight.data.labels import numeric_metadata
+from selfsight.data.sources import Source
 
 
 class Lane:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +16,18 @@ import pandas as pd
 from torch import Tensor
 
 from selfsight.data.arrays import ArraySource, digits
+from selfsight.data.classes import share_classes
 from selfsight.data.datasets import DatasetSource
-from selfsight.data.folder import folder_splits
-from selfsight.data.sources import Source, encode_labels
+from selfsight.data.files import SUFFIXES
+from selfsight.data.folder import FolderSource, folder_splits
+from selfsight.data.labels import NO_LABEL, class_numbers, label_values, number_of, read_labels
+from selfsight.data.sources import Source
 from selfsight.data.table import READERS, TableSource, by_split_column
+from selfsight.naming import listed, printable
 
+log = logging.getLogger(__name__)
+
+PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 ORDER = ("train", "val", "test")
 
 
@@ -50,30 +60,105 @@ def splits(
 
     Class codes and channels are the same in all parts. `data` may be a dictionary of parts.
     """
+    parts = _parts(data, label, path_column, channels)
+    shared = share_classes(with_single_folders(parts))
+    if not all(isinstance(part, Source) for part in (data.values() if isinstance(data, dict) else [data])):
+        for part in shared.values():
+            say(part)
+    return shared
+
+
+def _parts(data: Any, label: str, path_column: str, channels: int | None) -> dict[str, Source]:
     if isinstance(data, Source):
         return {"all": data}
     if isinstance(data, dict):
-        return {
-            name: open_source(part, label=label, path_column=path_column, channels=channels)
-            for name, part in data.items()
-        }
+        return {name: _part(name, part, label, path_column, channels) for name, part in data.items()}
     if isinstance(data, np.ndarray | Tensor):
         return {"all": ArraySource(data, channels=channels)}
-    if not isinstance(data, str | Path):
+    if isinstance(data, bytes | os.PathLike):
+        data = os.fsdecode(data)
+    if not isinstance(data, str):
         if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
             return {"all": DatasetSource(data, channels=channels)}
         raise ValueError(
             f"cannot read images from {type(data).__name__}: give a folder, table, array or map-style dataset"
         )
     if data == "digits":
+        if os.path.exists(data):
+            log.warning("'digits' is scikit-learn's; what lies here under that name is ./digits")
         return {"all": digits()}
-    return dict(_splits_of_path(Path(data), label, path_column, channels))
+    if not data.strip():
+        raise ValueError("the data is an empty text: give a folder of images, a table, .npy, .npz, or 'digits'")
+    path = Path(data)
+    if not os.path.lexists(path) and data.startswith("~"):
+        path = path.expanduser()
+    return dict(_splits_of_path(path, label, path_column, channels))
+
+
+def _part(name: str, data: Any, label: str, path_column: str, channels: int | None) -> Source:
+    """The source of one part: where what is given has parts itself, that of the same name."""
+    parts = _parts(data, label, path_column, channels)
+    if list(parts) == ["all"]:
+        return parts["all"]
+    if name not in parts:
+        raise ValueError(
+            f"the part {name!r} has parts itself, {', '.join(map(repr, parts))}, none of that name: give one"
+            " by its own path"
+        )
+    return parts[name]
+
+
+def with_single_folders(parts: dict[str, Source]) -> dict[str, Source]:
+    """Parts in folders, with labels for those that hold a single class of several that all parts have."""
+    folders = {
+        name: part for name, part in parts.items() if isinstance(part, FolderSource) and "label" not in part.metadata
+    }
+    known = {folder for part in folders.values() for folder in part.folders} - {""}
+    if len(known) < 2 and all("label" not in part.metadata for part in parts.values()):
+        return parts
+    return parts | {name: part.by_folder() for name, part in folders.items() if any(part.folders)}
+
+
+def say(source: Source) -> None:
+    """One line of what was read: images, classes, and how many have none."""
+    said = [f"{len(source):,} images", *said_of_classes(source)]
+    if isinstance(source, FolderSource):
+        if source.classes is None and any(source.folders):
+            said.append(f"all lie below the one folder {source.folders[-1]!r}, which is no class")
+        elif source.classes is not None and source.deeper:
+            said.append(f"classes are the first folders, and {source.deeper:,} images lie deeper")
+    log.info("%s: %s", source.name, "; ".join(said))
+    classes = source.classes or []
+    alike = [number if (number := number_of(name)) is not None else name.casefold() for name in classes]
+    often = Counter(alike)
+    twins = [name for name, one in zip(classes, alike, strict=True) if often[one] > 1]
+    if twins:
+        log.warning("classes of %s that are written almost alike: %s", source.name, listed(twins))
+
+
+def said_of_classes(source: Source) -> list[str]:
+    """How many classes there are, whether they are numbers, and how many images have none."""
+    labels = label_values(source)
+    if labels is None:
+        return ["no labels"]
+    missing = int(labels.isna().sum())
+    classes = source.classes or []
+    numbers = class_numbers(classes) is not None
+    if source.labels is None:
+        said = ["labels are numbers and no classes"]
+    else:
+        said = [f"{source.labels.max(initial=-1) + 1 if source.classes is None else len(classes):,} classes"]
+        said[0] += f" (whole numbers from {classes[0]} to {classes[-1]})" if numbers else ""
+    if missing:
+        alone = f", which is no class: write 0 and 1 for -1 and {classes[0]}" if numbers and len(classes) == 1 else ""
+        said.append(f"{missing:,} without a label (empty or {NO_LABEL}{alone})")
+    return said
 
 
 def _splits_of_path(path: Path, label: str, path_column: str, channels: int | None) -> dict[str, Any]:
     suffix = path.suffix.lower()
     if not path.exists():
-        raise ValueError(f"{path} does not exist: give a folder of images, a table, .npy, .npz, or 'digits'")
+        raise ValueError(f"{printable(path)} does not exist: give a folder of images, a table, .npy, .npz, or 'digits'")
     if label != "label" and suffix not in READERS:
         raise ValueError(f"label is a column of a table, and {path} is none: leave label={label!r} out")
     if path.is_dir():
@@ -86,7 +171,14 @@ def _splits_of_path(path: Path, label: str, path_column: str, channels: int | No
         return {"all": ArraySource(array, name=str(path), channels=channels)}
     if suffix == ".npz":
         return _npz_splits(path, channels)
-    raise ValueError(f"cannot read images from {path}: expected a folder, {', '.join(READERS)}, .npy or .npz")
+    expected = f"a folder, {', '.join(READERS)}, .npy or .npz"
+    if not path.is_file():
+        raise ValueError(f"{printable(path)} is neither a folder nor a file: give {expected}")
+    if suffix in SUFFIXES:
+        raise ValueError(f"{printable(path)} is one image: give the folder it lies in, or a table of several")
+    if suffix in PACKED:
+        raise ValueError(f"{printable(path)} is packed: unpack it and give the folder or file in it")
+    raise ValueError(f"cannot read images from {printable(path)}: give {expected}")
 
 
 @contextmanager
@@ -125,8 +217,9 @@ def _labelled(path: Path, images: dict, labels: dict, channels: int | None) -> d
     }
     classes = None
     if known and all(values.shape[1] == 1 for values in known.values()):
-        codes, classes = encode_labels(np.concatenate(list(known.values())))
-        parts = np.split(codes, np.cumsum([len(values) for values in known.values()])[:-1])
+        read = read_labels(np.concatenate(list(known.values())))
+        classes = read.classes
+        parts = np.split(read.column, np.cumsum([len(values) for values in known.values()])[:-1])
         for split, part in zip(known, parts, strict=True):
             columns[split] = pd.DataFrame({"label": part})
     else:  # one column a label: several answers an image are metadata, not a class

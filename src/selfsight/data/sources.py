@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+
+from selfsight.naming import printable
 
 LOOKED_AT = 16
 
@@ -19,7 +20,7 @@ class Source:
     """Images by position, with a row of metadata each.
 
     metadata: a row an image; "path" where there is one, "label" as int64 codes where there
-        are labels, -1 where one is missing; any other columns.
+        are classes, -1 where one is missing, or as float numbers on a scale; any other columns.
     classes: names of the codes, or None.
     channels, dtype, value_range: what `read` answers; the range is what the values can take,
         and views map it to [0, 1].
@@ -68,13 +69,15 @@ class Source:
         return None
 
     def describe(self, index: int) -> str:
-        """The name of an image, for people."""
-        return str(self.metadata["path"].iloc[index]) if "path" in self.metadata else f"{self.name}[{index}]"
+        """The name of an image, for people, in one line."""
+        return printable(self.metadata["path"].iloc[index]) if "path" in self.metadata else f"{self.name}[{index}]"
 
     @property
     def labels(self) -> np.ndarray | None:
-        """`(N,)` int64 class codes, -1 where missing; None where there are none."""
-        return self.metadata["label"].to_numpy(np.int64) if "label" in self.metadata else None
+        """`(N,)` int64 class codes, -1 where missing; None where there are none, or numbers on a scale."""
+        if "label" not in self.metadata or not pd.api.types.is_integer_dtype(self.metadata["label"]):
+            return None
+        return self.metadata["label"].to_numpy(np.int64)
 
 
 class Subset(Source):
@@ -117,7 +120,7 @@ def identity(source: Source) -> str:
         folders = [os.path.dirname(path) for path in paths]
         low, high = min(folders), max(folders)  # what they share, all share
         shared = next((place for place, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
-        digest.update("\n".join(path[shared:] for path in paths).encode())
+        digest.update("\n".join(path[shared:] for path in paths).encode(errors="surrogateescape"))
     elif source.dense() is not None:
         for index in np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int):
             digest.update(source.read(int(index)).contiguous().numpy().tobytes())
@@ -148,28 +151,6 @@ def split_at_random(source: Source, fraction: float, seed: int) -> tuple[Source,
             labels = None
     rest, part = train_test_split(np.arange(len(source)), test_size=held, random_state=seed, stratify=labels)
     return subset(source, np.sort(rest)), subset(source, np.sort(part))
-
-
-def numeric_metadata(source: Source) -> dict[str, Tensor]:
-    """Numeric columns, each `(N,)`: whole numbers as int64, others as float32 with NaN where missing."""
-    columns = {}
-    for name in source.metadata.select_dtypes(["number", "bool"]):
-        column = source.metadata[name]
-        whole = pd.api.types.is_integer_dtype(column) or pd.api.types.is_bool_dtype(column)
-        if whole and not column.hasnans:
-            columns[str(name)] = torch.from_numpy(column.to_numpy(np.int64, copy=True))
-        else:
-            columns[str(name)] = torch.from_numpy(column.to_numpy(np.float32, na_value=np.nan, copy=True))
-    return columns
-
-
-def encode_labels(values: Any) -> tuple[np.ndarray, list[str]]:
-    """Codes `(N,)` int64 and class names, sorted by value; missing values become -1."""
-    codes, uniques = pd.factorize(
-        pd.Series(values if isinstance(values, pd.Series) else np.asarray(values).ravel()), sort=True
-    )
-    whole = pd.api.types.is_float_dtype(uniques.dtype) and all(float(value).is_integer() for value in uniques)
-    return codes.astype(np.int64), [str(int(value)) if whole else str(value) for value in uniques]
 
 
 def range_of(dtype: torch.dtype, sample: Iterable[Tensor]) -> tuple[float, float]:

@@ -2,50 +2,130 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 
-from selfsight.data.files import FileSource
+from selfsight.data.csv_table import read_csv
+from selfsight.data.files import SUFFIXES, FileSource
 from selfsight.data.folder import SPLITS
-from selfsight.data.sources import Source, Subset, encode_labels
+from selfsight.data.labels import read_labels
+from selfsight.data.sources import Source, Subset
+from selfsight.naming import printable
 
-READERS = {".csv": pd.read_csv, ".tsv": lambda path: pd.read_csv(path, sep="\t"), ".parquet": pd.read_parquet}
+log = logging.getLogger(__name__)
+
+READERS = (".csv", ".tsv", ".parquet")
+ADDRESS = re.compile(r"(?!file:)[A-Za-z][\w+.-]+://")
+LOOKED_AT = 16
 
 
 class TableSource(FileSource):
     """The images named by a CSV, TSV or Parquet table, a row each.
 
     Paths are relative to the table's folder. Every other column is metadata; `label` names the
-    one that becomes class codes, and a column of another name is kept beside "label".
+    one that becomes class codes (`read_labels`), and a column of another name is kept beside "label".
     """
 
     def __init__(
         self, table: str | Path, *, label: str = "label", path_column: str = "path", channels: int | None = None
     ):
         table = Path(table)
-        try:
-            rows = READERS[table.suffix.lower()](table)
-        except ValueError as error:  # pandas' and pyarrow's own are of this kind
-            raise ValueError(f"{table} cannot be read as a table: {error}") from error
-        if path_column not in rows:
-            raise ValueError(
-                f"{table} has no column {path_column!r} but {', '.join(map(str, rows))}: name it with path_column="
-            )
-        if label != "label" and label not in rows:
-            raise ValueError(
-                f"{table} has no column {label!r} but {', '.join(map(str, rows))}: name the labels with label="
-            )
-        if rows.empty:
-            raise ValueError(f"{table} has no rows: write one for each image")
-        if rows[path_column].isna().any():
-            raise ValueError(f"{table} has no path in row {int(rows[path_column].isna().argmax())}: fill or drop it")
-        paths = [str(table.parent / str(path)) for path in rows[path_column]]
-        metadata = rows.drop(columns=path_column).assign(path=paths)
+        rows = read_table(table, path_column)
+        check_columns(rows, table, label, path_column)
+        paths = find_paths(pd.Series(rows[path_column]), table)
+        own = {name: f"{name}_in_table" for name, used in (("label", label), ("path", path_column)) if name != used}
+        for name in own.keys() & set(rows):
+            log.info("%s: its own column %r is kept as %r", printable(table), name, own[name])
+        metadata = rows.drop(columns=path_column).rename(columns=own).assign(path=pd.Series(paths, dtype=object))
         classes = None
         if label in rows:
-            metadata["label"], classes = encode_labels(rows[label])
-        super().__init__(paths, metadata, name=str(table), channels=channels, classes=classes)
+            try:
+                labels = read_labels(rows[label])
+            except ValueError as error:
+                raise ValueError(f"column {label!r} of {table} cannot be read as labels: {error}") from error
+            metadata["label"], classes = labels.column, labels.classes
+        super().__init__(paths, metadata, name=printable(table), channels=channels, classes=classes)
+
+
+def read_table(table: Path, path_column: str) -> pd.DataFrame:
+    """The rows of a file, numbered from 0, a named index as a column.
+
+    Raises:
+        ValueError: for a file that cannot be read, naming it.
+    """
+    try:
+        if table.suffix.lower() != ".parquet":
+            return read_csv(table, path_column)
+        rows = pd.read_parquet(table)
+    except (ValueError, OSError) as error:  # pyarrow's own are of the first kind
+        raise ValueError(f"{printable(table)} cannot be read as a table: {error}") from error
+    return rows.reset_index(drop=rows.index.name is None)
+
+
+def check_columns(rows: pd.DataFrame, table: Path, label: str, path_column: str) -> None:
+    """Refuse a table that lacks what is asked of it."""
+    names = [str(name) for name in rows]
+    if path_column not in rows:
+        if any(name.lower().endswith(SUFFIXES) for name in names):
+            raise ValueError(
+                f"{table} has no line of column names, but {', '.join(names)} in its first: write one, such as "
+                f"{path_column},{label}"
+            )
+        raise ValueError(f"{table} has no column {path_column!r} but {', '.join(names)}: name it with path_column=")
+    if label == path_column:
+        raise ValueError(f"{label!r} is the column of paths: name the column of labels with label=")
+    if label not in rows and label != "label":
+        raise ValueError(f"{table} has no column {label!r} but {', '.join(names)}: name the labels with label=")
+    near = [name for name in names if name.lower() in ("label", "labels", "class", "classes")]
+    if label not in rows and near:
+        log.warning("%s has no column %r, so no labels: is it %r? Name it with label=", table, label, near[0])
+    if rows.empty:
+        raise ValueError(f"{table} has no rows: write one for each image")
+
+
+def find_paths(cells: pd.Series, table: Path) -> list[str]:
+    """Where the files are, a path a row.
+
+    Raises:
+        ValueError: for an empty cell, an address, or paths that lead from here and not from the table's folder.
+    """
+    texts = [os.fsdecode(cell) if isinstance(cell, bytes) else str(cell) for cell in cells.astype(object).fillna("")]
+    empty = [row for row, text in enumerate(texts) if not text.strip()]
+    if empty:
+        more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
+        raise ValueError(f"{table} has no path in row {empty[0]}{more}: fill or drop it")
+    paths = [find_path(text, table) for text in texts]
+    changed = [text for text, path in zip(texts, paths, strict=True) if path != str(table.parent / text)]
+    if changed:
+        log.info("%s: %d paths are understood, such as %s", printable(table), len(changed), printable(changed[0]))
+    some = list(zip(texts, paths, strict=True))[:LOOKED_AT]
+    here = next((text for text, _ in some if os.path.isfile(text)), None)
+    if here is not None and not any(os.path.exists(path) for _, path in some):
+        raise ValueError(
+            f"paths in {table} are relative to its folder, where {printable(here)!r} does not exist, as it does from "
+            "here: move the table, or write paths from its folder or from /"
+        )
+    return paths
+
+
+def find_path(text: str, table: Path) -> str:
+    """The file that a cell names: relative to the table's folder; ~, file:// and backslashes are understood where
+    there is no file of that very name."""
+    if ADDRESS.match(text):
+        raise ValueError(f"{table} names {printable(text)!r}, an address: download the images and write their paths")
+    path = str(table.parent / text)
+    if not (text.startswith(("~", "file:")) or "\\" in text or text != text.strip()) or os.path.lexists(path):
+        return path
+    text = text.strip()
+    if text.startswith("file:"):
+        text = re.sub("^file:(//(localhost)?)?(?=/)", "", unquote(text, errors="surrogateescape"))
+    tries = [text, os.path.expanduser(text), text.replace("\\", "/")]
+    return next((found for one in tries if os.path.lexists(found := str(table.parent / one))), path)
 
 
 def by_split_column(source: Source) -> dict[str, Source]:

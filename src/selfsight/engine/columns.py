@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from selfsight.data import Source, encode_labels
+from selfsight.data import Source
+from selfsight.data.labels import class_numbers, encode_values, missing_classes, number_of
 from selfsight.engine.images import Images
 from selfsight.methods.base import Method
-from selfsight.naming import nearest
+from selfsight.naming import listed, nearest
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,7 @@ def check_columns(images: Images, method: Method, debias: str | None = None) -> 
         check_label(source, f"{name} learns from labels")
     for column in method.columns:
         if column == "label":
-            check_label(source, f"{name} learns from column 'label'")
-            check_ordered(source, name)
+            check_label_numbers(source, name)
         else:
             check_numbers(source, column, name)
     if debias is not None:
@@ -44,36 +44,49 @@ def check_columns(images: Images, method: Method, debias: str | None = None) -> 
 
 
 def check_label(source: Source, reader: str) -> None:
-    """Refuse to learn from labels where there are none, or one."""
-    labels = source.labels
-    if labels is None:
-        raise ValueError(f"{reader} and {source.name} has none: {LABELS}")
-    known = labels[labels >= 0]
-    if len(known) == 0:
-        raise ValueError(f"{reader} and none of the {len(labels)} images of {source.name} has one: {LABELS}")
-    if (known == known[0]).all():
-        only = source.classes[known[0]] if source.classes else known[0]
-        raise ValueError(f"{reader} and {source.name} has a single one, {str(only)!r}: {LABELS}")
+    """Refuse to learn from classes where there are none, or one."""
+    check_labelled(source, reader)
+    known = known_labels(source)
     if len(np.unique(known)) == len(known):
         log.warning("no two images of %s share a label, so that each is a class of its own: %s", source.name, LABELS)
 
 
-def check_ordered(source: Source, name: str) -> None:
-    """Refuse names of classes where numbers are wanted: their codes follow the alphabet."""
-    words = [word for word in source.classes or [] if not is_number(word)]
+def check_labelled(source: Source, reader: str) -> None:
+    """Refuse labels that are missing, no classes, or the same wherever they are known."""
+    if "label" not in source.metadata:
+        raise ValueError(f"{reader} and {source.name} has none: {LABELS}")
+    why = missing_classes(source)
+    if why is not None:
+        raise ValueError(f"{reader}: {why}")
+    known = known_labels(source)
+    if (known == known[0]).all():
+        only = source.classes[known[0]] if source.classes else known[0]
+        raise ValueError(f"{reader} and {source.name} has a single one, {str(only)!r}: {LABELS}")
+
+
+def known_labels(source: Source) -> np.ndarray:
+    """Codes of the labelled images."""
+    labels = source.labels
+    assert labels is not None
+    return labels[labels >= 0]
+
+
+def check_label_numbers(source: Source, name: str) -> None:
+    """Refuse labels that are names or codes where numbers are wanted."""
+    if "label" in source.metadata and source.labels is None:
+        check_numbers(source, "label", name)
+        return
+    check_labelled(source, f"{name} learns from column 'label'")
+    reader = f"{name} learns from numbers"
+    fix = "name a column of numbers with the method's columns="
+    words = [word for word in source.classes or [] if number_of(word) is None]
     if words:
+        raise ValueError(f"{reader}, and the labels of {source.name} are names such as {words[0]!r}: {fix}")
+    if source.classes is not None and class_numbers(source.classes) is None:
         raise ValueError(
-            f"{name} learns from numbers, and the labels of {source.name} are names such as {words[0]!r}: "
-            f"name a column of numbers with the method's columns="
+            f"{reader}, and the classes of {source.name}, {listed(source.classes, 3)}, are not all different whole "
+            f"numbers of 0 or more, since -1 stands for no label: {fix}"
         )
-
-
-def is_number(word: str) -> bool:
-    """Whether a class is called by a number."""
-    try:
-        return bool(np.isfinite(float(word)))
-    except ValueError:
-        return False
 
 
 def check_numbers(source: Source, column: str, name: str) -> None:
@@ -114,8 +127,7 @@ def with_groups(source: Source, column: str) -> Source:
             f"debias keeps groups apart, and column {column!r} of {source.name} holds {between[0]:g}, on a scale: "
             f"bin it (pandas.cut makes a column of bins), or {fix}"
         )
-    names = values.map(str).where(values.notna()) if values.dtype == object else values
-    codes, groups = encode_labels(names)
+    codes, groups = encode_values(values)
     check_filled(source, column, np.array(groups), fix)
     if len(groups) > len(values) / 2:
         raise ValueError(

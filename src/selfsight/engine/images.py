@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from selfsight.data import Source, open_source, seeded_sample, splits, subset
+from selfsight.data.labels import label_values
 from selfsight.data.subsets import stratified_order
 
 MOST_HELD_OUT = 2048
@@ -34,13 +35,16 @@ class Images:
         return {"training_images": len(self.train), "held_out_images": held, "held_out_from": self.origin}
 
     def write_held_out(self, path: Path) -> None:
-        """A table of the held-out images: position, and path and label where there are any."""
+        """A table of the held-out images: name, and path and label, as the data have it, where there are any."""
         if self.held_out is None:
             return
         columns = [name for name in ("path", "label") if name in self.held_out.metadata]
         table = self.held_out.metadata[columns].copy()
+        labels = label_values(self.held_out)
+        if labels is not None:
+            table["label"] = labels.to_numpy()
         table.insert(0, "image", [self.held_out.describe(position) for position in range(len(self.held_out))])
-        table.to_csv(path, index=False)
+        table.to_csv(path, index=False, errors="surrogateescape")  # names of files may be any bytes
 
 
 def divide(

@@ -88,11 +88,12 @@ class ByValue(Method):
                     )  # fmt: skip
 
     def values(self, metadata: dict[str, Tensor]) -> Tensor:
-        """The columns `(N, C)` in float32, NaN where a value, or a label, is missing."""
+        """The columns `(N, C)` in float32, NaN where a value is missing, as is a label of -1 among whole numbers."""
         found = []
         for name in self.names:
-            column = metadata[name].float()
-            found.append(column.masked_fill(column < 0, torch.nan) if name == "label" else column)
+            column, values = metadata[name], metadata[name].float()
+            classes = name == "label" and not column.is_floating_point()
+            found.append(values.masked_fill(column < 0, torch.nan) if classes else values)
         return torch.stack(found, 1)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
