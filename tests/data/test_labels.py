@@ -151,6 +151,11 @@ def test_codes_of_a_dataset_have_names_where_all_of_them_do(targets, codes, clas
     assert (found.labels.tolist(), found.classes) == (codes, classes)
 
 
+def test_a_column_of_whole_numbers_with_gaps_is_read():
+    found = source(label=pd.array([4, 4, None, 9, 9, -1], dtype="Int64"))
+    assert (found.labels.tolist(), found.classes) == ([0, 0, -1, 1, 1, -1], ["4", "9"])
+
+
 def test_values_of_any_array():
     codes, names = encode_labels(np.array([[3], [1], [-1]]))
     assert (codes.tolist(), names) == ([1, 0, -1], ["1", "3"])
