@@ -12,7 +12,9 @@ from torch import Tensor
 
 from selfsight.data.decoding import shrink
 from selfsight.data.sources import Source, range_of, seeded_sample
+from selfsight.data.values import NotANumber, extremes, full_range
 
+LOOKED_AT_VALUES = 2**24  # at a time
 FEW = 4  # an axis this short is taken for channels
 
 
@@ -94,7 +96,7 @@ class ArraySource(Source):
     def _pixels(self, index: int) -> Tensor:
         return as_channels_first(self.images[index], self.axis)
 
-    def read(self, index: int, size: int | None = None) -> Tensor:
+    def _read(self, index: int, size: int | None) -> Tensor:
         return shrink(self._pixels(index), size).contiguous()
 
     def shape(self, index: int) -> tuple[int, ...]:
@@ -104,7 +106,21 @@ class ArraySource(Source):
         if isinstance(self.images, np.memmap):
             return None
         images = torch.from_numpy(_plain(self.images)) if isinstance(self.images, np.ndarray) else self.images
+        if not within(images, self.value_range):
+            return None  # image by image, each of which is looked at
         return images[:, None] if self.axis is None else images.movedim(self.axis if self.axis < 0 else 1, 1)
+
+
+def within(images: Tensor, value_range: tuple[float, float]) -> bool:
+    """Whether all values of images `(N, ...)` are numbers in a range; a part at a time (16-bit ones are widened)."""
+    if full_range(images.dtype) == value_range:
+        return True
+    rows = max(1, LOOKED_AT_VALUES // max(1, images[0].numel()))
+    try:
+        found = [extremes(part) for part in images.split(rows)]
+    except NotANumber:
+        return False
+    return value_range[0] <= min(low for low, _ in found) and max(high for _, high in found) <= value_range[1]
 
 
 def digits(name: str = "digits") -> ArraySource:

@@ -11,6 +11,10 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from selfsight.data.values import UnreadableImage
+
+__all__ = ["ImageFormat", "UnreadableImage", "common_format", "decode", "resample", "shrink"]
+
 LONGEST = 3  # the long side is kept below this many times the short side asked for
 DECODE_ERRORS = (
     OSError,
@@ -24,10 +28,6 @@ DECODE_ERRORS = (
 )
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-
-
-class UnreadableImage(ValueError):
-    """An image that cannot be decoded; lanes name it and go on."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class FileSource(Source):
             metadata, name=name, channels=form.channels, dtype=form.dtype, value_range=value_range, classes=classes
         )
 
-    def read(self, index: int, size: int | None = None) -> Tensor:
+    def _read(self, index: int, size: int | None) -> Tensor:
         path = self.paths[index]
         try:
             check_regular(path)
