@@ -23,6 +23,7 @@ def evaluate(
     baselines: bool = True,
     label: str = "label",
     path_column: str = "path",
+    channels: int | None = None,
     test_split: str | None = None,
     group: str | None = None,
     limit: int | None = None,
@@ -50,6 +51,7 @@ def evaluate(
     baselines: judge the untrained encoder and the pixels, too.
     label: column of a table that holds the class.
     path_column: column of a table that holds the paths of the images.
+    channels: how many channels images are read with; by default the encoder's, else what the data suggest.
     test_split: the part to test on; by default test, else val, else a held-out 20 %.
     group: column of what belongs together, such as patients: nothing of it is both learned from and tested on.
         Equal images never are: they stay on one side, or are left out of training where the data has a test part.
@@ -68,7 +70,14 @@ def evaluate(
     from selfsight.data.classes import unseen_classes
     from selfsight.probes.features import Reader, pixels
     from selfsight.probes.protocols import judge, protocol_names, table
-    from selfsight.probes.subjects import channels_for, find_encoder, is_name, train_and_test, untrained
+    from selfsight.probes.subjects import (
+        as_encoder_reads,
+        channels_for,
+        find_encoder,
+        is_name,
+        train_and_test,
+        untrained,
+    )
 
     names = protocol_names(protocols)
     subject: Any = getattr(model, "path", model)
@@ -79,7 +88,7 @@ def evaluate(
         group=group,
         label=label,
         path_column=path_column,
-        channels=channels_for(subject, pretrained),
+        channels=channels_for(subject, pretrained, channels),
     )
     print(said)
     train, test = labelled(train, "training", limit, seed), labelled(test, "test")
@@ -88,6 +97,7 @@ def evaluate(
         print(unseen)
 
     encoder = find_encoder(subject, train, image_size, pretrained=pretrained, seed=seed)
+    train, test = (as_encoder_reads(source, encoder.spec) for source in (train, test))
     reader = Reader(
         encoder.spec, image_size, batch_size=batch_size, workers=workers, device=devices, precision=precision
     )

@@ -77,7 +77,7 @@ class DatasetSource(Source):
             classes=classes,
         )
 
-    def read(self, index: int, size: int | None = None) -> Tensor:
+    def _read(self, index: int, size: int | None) -> Tensor:
         try:
             image, _ = self._item(index)
             return shrink(self.common.tensor(image, "it").contiguous(), size)

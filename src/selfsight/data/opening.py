@@ -19,6 +19,7 @@ from selfsight.data.folder import FolderSource, folder_splits
 from selfsight.data.inputs import read_columns, read_object
 from selfsight.data.labels import NO_LABEL, class_numbers, label_values, number_of
 from selfsight.data.parts import by_part, by_split_column, find_part, main_part
+from selfsight.data.ranges import share_range
 from selfsight.data.sources import Source
 from selfsight.data.table import READERS, TableSource
 from selfsight.naming import listed, printable
@@ -52,10 +53,10 @@ def splits(
 ) -> dict[str, Source]:
     """The parts "train", "val", "test" as far as the data have them, else {"all": everything}.
 
-    Class codes and channels are the same in all parts. `data` may be a dictionary of parts.
+    Class codes, channels and the range of values are the same in all parts. `data` may be a dictionary of parts.
     """
     parts = _parts(data, label, path_column, channels)
-    shared = share_classes(with_single_folders(parts))
+    shared = share_range(share_classes(with_single_folders(parts)))
     given = data.values() if isinstance(data, Mapping) else [data]
     if not all(isinstance(part, Source) for part in given):
         for part in shared.values():

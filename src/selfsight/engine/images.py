@@ -61,6 +61,7 @@ def divide(
     seed: int,
     path_column: str = "path",
     group: str | None = None,
+    channels: int | None = None,
     hold_out: bool = True,
 ) -> Images:
     """Training and held-out images: of a validation split where there is one, else those that `limit`
@@ -71,7 +72,7 @@ def divide(
     Raises:
         ValueError: when the data cannot be opened, have no such split or column, or `limit` is below 1.
     """
-    parts = splits(data, label=label, path_column=path_column)
+    parts = splits(data, label=label, path_column=path_column, channels=channels)
     wanted = main_part(parts) if split is None else find_part(parts, split)
     source = parts[wanted]
     if limit is not None and limit < 1:
