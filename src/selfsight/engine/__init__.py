@@ -11,6 +11,7 @@ from selfsight.engine.build import (
 )
 from selfsight.engine.claim import Claim
 from selfsight.engine.columns import check_columns
+from selfsight.engine.diagnosis import replay
 from selfsight.engine.hardware import choose_hardware
 from selfsight.engine.images import divide
 from selfsight.engine.launch import run_on_ranks
@@ -55,6 +56,7 @@ __all__ = [
     "open_run",
     "open_training_lane",
     "prepare_method",
+    "replay",
     "resolve",
     "run_log",
     "run_on_ranks",
