@@ -11,13 +11,14 @@ from selfsight.engine.build import (
 )
 from selfsight.engine.claim import Claim
 from selfsight.engine.columns import check_columns
+from selfsight.engine.diagnosis import replay
 from selfsight.engine.hardware import choose_hardware
 from selfsight.engine.images import divide
 from selfsight.engine.launch import run_on_ranks
 from selfsight.engine.logs import run_log
+from selfsight.engine.meeting import Meeting
 from selfsight.engine.module import Training
 from selfsight.engine.optimisers import LARS
-from selfsight.engine.meeting import Meeting
 from selfsight.engine.run_folder import Run, open_run
 from selfsight.engine.signals import StopRequest
 from selfsight.engine.train import (
@@ -55,6 +56,7 @@ __all__ = [
     "open_run",
     "open_training_lane",
     "prepare_method",
+    "replay",
     "resolve",
     "run_log",
     "run_on_ranks",
