@@ -23,8 +23,10 @@ from selfsight.data.sources import Source
 
 log = logging.getLogger(__name__)
 
-# Pixels, extent and positions of each canvas, and what was unreadable.
-Delivery = tuple[list[tuple[Tensor | np.ndarray, np.ndarray | None, np.ndarray]], list[tuple[int, str]]]
+# Pixels, extent and positions of each canvas; what was unreadable; what was clipped.
+Delivery = tuple[
+    list[tuple[Tensor | np.ndarray, np.ndarray | None, np.ndarray]], list[tuple[int, str]], dict[int, str]
+]
 
 SHARED = "/dev/shm"
 ROOM = 4  # times a batch that shared memory must have free, since all workers write at once
@@ -68,10 +70,12 @@ class StreamingLane(Lane):
         )
 
     def _batches(self, epoch: int, position: int) -> Iterator[list[Canvas]]:
-        for canvases, unreadable in self._deliveries():
+        for canvases, unreadable, clipped in self._deliveries():
             for index, reason in unreadable:
                 self.bad.add(index, reason, len(self.source))
+            self.source.clipped.add(clipped)  # a worker counts in its own process
             yield [self.canvas(*map(received, canvas)) for canvas in canvases]
+        self.source.clipped.say(self.source.value_range)
 
     def _deliveries(self) -> Iterator[Delivery]:
         """What the workers hand over; a worker that died is found when its batch is wanted, never within a step."""
@@ -130,13 +134,14 @@ class _Portions(Dataset):
                     self.unreadable.add(index)
                     unreadable.append((index, str(error)))
         if not found:
-            return [], unreadable
+            return [], unreadable, self.source.clipped.take()
         positions = np.array(taken)
         together = share_canvases(found)
-        return [
+        canvases = [
             (handed_over(pixels), None if extent is None else extent.numpy(), positions[group])
             for pixels, extent, group in together
-        ], unreadable
+        ]
+        return canvases, unreadable, self.source.clipped.take()
 
     def _candidates(self, wanted: int) -> Iterator[int]:
         """The image that was asked for, then those that may stand in."""
