@@ -61,6 +61,7 @@ def embed(
     import pandas as pd
 
     from selfsight.data import splits
+    from selfsight.data.parts import find_part
     from selfsight.probes.features import Reader
     from selfsight.probes.subjects import as_encoder_reads, channels_for, find_encoder
 
@@ -68,9 +69,7 @@ def embed(
     check_target(out, overwrite)
     subject: Any = getattr(model, "path", model)
     parts = splits(data, label=label, path_column=path_column, channels=channels_for(subject, pretrained, channels))
-    if split is not None and split not in parts:
-        raise ValueError(f"the data has no split {split!r} but {', '.join(map(repr, parts))}")
-    chosen = parts if split is None else {split: parts[split]}
+    chosen = parts if split is None else {part: parts[part] for part in [find_part(parts, split)]}
     encoder = find_encoder(subject, next(iter(chosen.values())), image_size, pretrained=pretrained, seed=seed)
     chosen = {name: as_encoder_reads(source, encoder.spec) for name, source in chosen.items()}
     reader = Reader(

@@ -25,6 +25,7 @@ def evaluate(
     path_column: str = "path",
     channels: int | None = None,
     test_split: str | None = None,
+    group: str | None = None,
     limit: int | None = None,
     image_size: int | None = None,
     pretrained: bool = False,
@@ -52,6 +53,8 @@ def evaluate(
     path_column: column of a table that holds the paths of the images.
     channels: how many channels images are read with; by default the encoder's, else what the data suggest.
     test_split: the part to test on; by default test, else val, else a held-out 20 %.
+    group: column of what belongs together, such as patients: nothing of it is both learned from and tested on.
+        Equal images never are: they stay on one side, or are left out of training where the data has a test part.
     limit: learn from this many images only, drawn by the seed with the shares of the labels kept.
     image_size: pixels a side; by default what the encoder was trained with.
     pretrained: load timm's own weights, where `model` is a name.
@@ -82,6 +85,7 @@ def evaluate(
         data,
         test_split=test_split,
         seed=seed,
+        group=group,
         label=label,
         path_column=path_column,
         channels=channels_for(subject, pretrained, channels),

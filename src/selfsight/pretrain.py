@@ -37,6 +37,7 @@ def pretrain(
     label: str = "label",
     path_column: str = "path",
     channels: int | None = None,
+    group: str | None = None,
     debias: str | None = None,
     debias_weight: float | None = None,
     debias_form: Literal["kl", "moments"] = "kl",
@@ -87,6 +88,8 @@ def pretrain(
         path_column: A table's column of paths, relative to the table's folder.
         channels: How many channels images are read with: 1 grey, 3 RGB, 4 RGB and alpha; of arrays, how long the
             axis of channels is. By default what the data suggest.
+        group: A column of what belongs together, such as patients: nothing of it is both trained on and held out for
+            the monitor. Equal images never are.
         debias: A column of groups, such as sites, that the embeddings shall not tell apart within a class or
             between two: FairKL is added to the loss. Needs labels.
         debias_weight: Of FairKL, beside the method's loss; by default 1 for "kl" and 100 for "moments", whose
@@ -148,6 +151,7 @@ def pretrain(
             label=label,
             path_column=path_column,
             channels=channels,
+            group=group,
             seed=seed,
             hold_out=monitor,
         )

@@ -66,7 +66,7 @@ def test_unreadable_items_and_other_errors():
     source.dataset.items = [OSError("cut short"), KeyError("a mistake")]
     with pytest.raises(UnreadableImage, match=r"Items\[0\]: cut short"):
         source.read(0)
-    with pytest.raises(KeyError, match="a mistake"):
+    with pytest.raises(UnreadableImage, match=r"Items\[1\]: KeyError: 'a mistake'"):
         source.read(1)
 
 

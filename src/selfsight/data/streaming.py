@@ -24,9 +24,7 @@ from selfsight.data.sources import Source
 log = logging.getLogger(__name__)
 
 # Pixels, extent and positions of each canvas; what was unreadable; what was clipped.
-Delivery = tuple[
-    list[tuple[Tensor | np.ndarray, np.ndarray | None, np.ndarray]], list[tuple[int, str]], dict[int, str]
-]
+Delivery = tuple[list[tuple[Tensor | np.ndarray, np.ndarray | None, np.ndarray]], list[tuple[int, str]], dict[int, str]]
 
 SHARED = "/dev/shm"
 ROOM = 4  # times a batch that shared memory must have free, since all workers write at once

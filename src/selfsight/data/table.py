@@ -12,9 +12,7 @@ import pandas as pd
 
 from selfsight.data.csv_table import read_csv
 from selfsight.data.files import SUFFIXES, FileSource
-from selfsight.data.folder import SPLITS
 from selfsight.data.labels import read_labels
-from selfsight.data.sources import Source, Subset
 from selfsight.naming import printable
 
 log = logging.getLogger(__name__)
@@ -26,17 +24,27 @@ LOOKED_AT = 16
 
 
 class TableSource(FileSource):
-    """The images named by a CSV, TSV or Parquet table, a row each.
+    """The images named by a CSV, TSV or Parquet table or by a data frame, a row each.
 
-    Paths are relative to the table's folder. Every other column is metadata; `label` names the
-    one that becomes class codes (`read_labels`), and a column of another name is kept beside "label".
+    Paths are relative to the table's folder, those of a data frame to where the program runs. Every other column is
+    metadata; `label` names the one that becomes class codes (`read_labels`), and a column of another name is kept
+    beside "label".
     """
 
     def __init__(
-        self, table: str | Path, *, label: str = "label", path_column: str = "path", channels: int | None = None
+        self,
+        table: str | Path | pd.DataFrame,
+        *,
+        label: str = "label",
+        path_column: str = "path",
+        channels: int | None = None,
+        name: str = "the DataFrame",
     ):
-        table = Path(table)
-        rows = read_table(table, path_column)
+        if isinstance(table, pd.DataFrame):
+            rows, table = numbered(table), Path(name)
+        else:
+            table = Path(table)
+            rows = read_table(table, path_column)
         check_columns(rows, table, label, path_column)
         paths = find_paths(pd.Series(rows[path_column]), table)
         own = {name: f"{name}_in_table" for name, used in (("label", label), ("path", path_column)) if name != used}
@@ -65,6 +73,11 @@ def read_table(table: Path, path_column: str) -> pd.DataFrame:
         rows = pd.read_parquet(table)
     except (ValueError, OSError) as error:  # pyarrow's own are of the first kind
         raise ValueError(f"{printable(table)} cannot be read as a table: {error}") from error
+    return numbered(rows)
+
+
+def numbered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows numbered from 0, a named index as a column."""
     return rows.reset_index(drop=rows.index.name is None)
 
 
@@ -141,16 +154,3 @@ def find_path(text: str, folder: str) -> str:
 def under(folder: str, text: str) -> str:
     """A path from `folder`, without the dots and slashes that mean nothing."""
     return str(Path(folder) / text)
-
-
-def by_split_column(source: Source) -> dict[str, Source]:
-    """The parts that a "split" column names, or "all" of the source where it names no training rows."""
-    if "split" not in source.metadata:
-        return {"all": source}
-    names = source.metadata["split"].astype(str).str.strip().str.lower().map(lambda name: SPLITS.get(name, name))
-    if "train" not in set(names):
-        return {"all": source}
-    wanted = [split for split in ("train", "val", "test") if (names == split).any()]
-    return {
-        split: Subset(source, (names == split).to_numpy().nonzero()[0], f"{source.name} ({split})") for split in wanted
-    }
