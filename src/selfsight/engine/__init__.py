@@ -7,7 +7,7 @@ from selfsight.engine.build import (
     choose_optimisation,
     debiased,
     resolve,
-    start_from,
+    size_for,
 )
 from selfsight.engine.columns import check_columns
 from selfsight.engine.hardware import choose_hardware
@@ -55,5 +55,5 @@ __all__ = [
     "resolve",
     "run_log",
     "run_on_ranks",
-    "start_from",
+    "size_for",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 
 from selfsight.data import Source, open_source, seeded_sample, splits, subset
 from selfsight.data.labels import label_values
+from selfsight.data.ranges import as_trained
 from selfsight.data.subsets import stratified_order
+from selfsight.nets import Encoder
 
 MOST_HELD_OUT = 2048
 HELD_OUT_SHARE = 0.05
@@ -28,6 +30,12 @@ class Images:
     train: Source
     held_out: Source | None
     origin: str
+
+    def as_trained(self, encoder: Encoder) -> Images:
+        """The same images, read in the range of values that the encoder expects."""
+        wanted = encoder.spec.value_range
+        held_out = None if self.held_out is None else as_trained(self.held_out, wanted)
+        return replace(self, train=as_trained(self.train, wanted), held_out=held_out)
 
     def describe(self) -> dict[str, Any]:
         """What `summary.json` says of them."""

@@ -8,6 +8,7 @@ from selfsight.nets.heads import DINOHead, Prototypes, mlp
 from selfsight.nets.positions import fix_positions, sin_cos_positions
 from selfsight.nets.storage import (
     WeightReport,
+    digest,
     load_encoder,
     load_weights,
     read_spec,
@@ -29,6 +30,7 @@ __all__ = [
     "attend_by_products",
     "build_encoder",
     "cosine_momentum",
+    "digest",
     "encoder_names",
     "fix_positions",
     "has_few_tokens",
