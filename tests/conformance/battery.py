@@ -166,7 +166,7 @@ def train(method: Method, batches: list[Batch], steps: int, lr: float = 3e-3, dr
     prepare(method.train(), steps, len(batches) // draws * IMAGES)
     history = []
     for step in range(steps):
-        method.step = step
+        method.step, method.shared_seed = step, step
         loss = method(batches[step % len(batches)])["loss"]
         optimiser.zero_grad()
         loss.backward()

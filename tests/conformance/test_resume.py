@@ -19,6 +19,8 @@ from selfsight.engine.module import Training
 from selfsight.methods import method_names
 
 IMAGES, BATCH, STOP = 36, 12, 4
+DRAWING = {"npid": {"noise": 16}, "pirl": {"noise": 16}}
+"""Options with which noise is drawn, of fewer images than there are."""
 
 
 def source() -> ArraySource:
@@ -33,7 +35,7 @@ def train(name: str, out: Path, **options) -> Run:
         source(),
         method=name,
         encoder=small_encoder("vit" if name in TRANSFORMERS else "resnet"),
-        method_options=SMALL[name],
+        method_options={**SMALL[name], **DRAWING.get(name, {})},
         image_size=SIZE,
         epochs=2,
         batch_size=BATCH,

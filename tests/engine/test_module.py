@@ -26,10 +26,11 @@ class Linear(Method):
         super().__init__(encoder)
         self.drop = nn.Dropout(dropout)
         self.head = nn.Linear(encoder.width, 1)
-        self.notes = []
+        self.notes, self.seeds = [], []
 
     def forward(self, batch):
         self.notes.append(("forward", self.step))
+        self.seeds.append(self.shared_seed)
         predicted = self.head(self.drop(self.encoder(batch.views[0])))[:, 0]
         return {"loss": (predicted - batch.views[0].mean((1, 2, 3))).square().mean()}
 
@@ -132,6 +133,22 @@ def test_draws_follow_the_step_and_nothing_else():
 
     for a, b in zip(weights, run(again, lane, [Meddle()]).parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_ranks_share_a_seed_that_differs_by_run_step_and_micro_batch():
+    training, lane = make(images=32, batch=8, accumulate=2, epochs=1)
+    canvases = next(iter(lane))
+
+    def seeds(seed, rank=0):
+        other = Training(training.method, training.view_set, training.plan, seed=seed, rank=rank)
+        training.method.seeds.clear()
+        for other.position.step, other.position.batch in ((0, 0), (0, 1), (1, 2), (1, 3)):
+            other.training_step(canvases, 0)
+        return list(training.method.seeds)
+
+    one = seeds(3)
+    assert one == seeds(3) == seeds(3, rank=1)
+    assert len({*one, *seeds(4)}) == 8
 
 
 def test_views_differ_by_step_micro_batch_and_rank():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import timm
 import torch
 from torch import nn
 
+from conformance.battery import small_method
+from selfsight.methods import method_names
 from selfsight.methods.base import Method, Teacher, all_decayed, split_by_decay, together, unit, weighted_sum
 
 
@@ -71,3 +74,41 @@ def test_epochs_come_in_fractions():
     method.prepare(samples=10, steps=20, epochs=4, batch=5, metadata={})
     method.step = 7
     assert method.epoch == 1.4
+
+
+DECAY_ALL = {
+    "align_uniform",
+    "clae",
+    "debiased",
+    "eps_infonce",
+    "eps_supcon",
+    "eps_supinfonce",
+    "hard_negatives",
+    "mean_shift",
+    "moco_v1",
+    "moco_v2",
+    "moco_v3",
+    "mv_mr",
+    "npid",
+    "regression_exp",
+    "regression_thr",
+    "rotation",
+    "simsiam",
+    "supcon",
+    "swav",
+    "y_aware",
+}
+"""Methods whose authors hand all parameters to one weight decay."""
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_biases_and_norms_are_decayed_where_the_authors_decay_all(name):
+    method = small_method(name)
+    groups = method.param_groups()
+    trained = {id(parameter) for parameter in method.parameters() if parameter.requires_grad}
+    assert {id(parameter) for group in groups for parameter in group["params"]} == trained
+    kept = [parameter for group in groups if "weight_decay" in group for parameter in group["params"]]
+    if name in DECAY_ALL:
+        assert not kept
+    else:
+        assert kept and all(parameter.ndim <= 1 for parameter in kept)

@@ -21,9 +21,13 @@ def bank_of(samples, width=8, **options):
     return bank
 
 
-def test_a_bank_begins_as_the_same_unit_noise_everywhere():
+def test_a_bank_begins_as_the_same_unit_noise_everywhere_and_as_other_noise_in_other_runs():
+    torch.manual_seed(3)
     bank = bank_of(20)
+    torch.rand(5)
     assert torch.equal(bank.rows, bank_of(20).rows)
+    torch.manual_seed(4)
+    assert not torch.isclose(bank.rows, bank_of(20).rows).any()
     torch.testing.assert_close(bank.rows.norm(dim=1), torch.ones(20))
     assert (bank.rows @ bank.rows.T - torch.eye(20)).abs().max() < 0.99
 
@@ -47,21 +51,23 @@ def test_of_an_image_that_is_there_twice_the_last_counts():
 
 
 def update_on_rank():
+    torch.manual_seed(0)
     bank = bank_of(10)
     index, v = torch.tensor([1, 4, 4, 8]), torch.eye(8)[:4]
     half = slice(2 * dist.get_rank(), 2 * dist.get_rank() + 2)
     bank.update(index[half], v[half])
-    return bank.rows, bank.noise(5, step=3)
+    return bank.rows, bank.noise(5, seed=3)
 
 
 def test_ranks_remember_the_same_and_draw_the_same_noise(gloo_pool):
+    torch.manual_seed(0)
     bank = bank_of(10)
     bank.update(torch.tensor([1, 4, 4, 8]), torch.eye(8)[:4])
     for rows, noise in gloo_pool.run(update_on_rank):
-        assert torch.equal(rows, bank.rows) and torch.equal(noise, bank.noise(5, step=3))
+        assert torch.equal(rows, bank.rows) and torch.equal(noise, bank.noise(5, seed=3))
 
 
-def test_noise_follows_the_step_and_is_uniform():
+def test_noise_follows_the_seed_and_is_uniform():
     bank = bank_of(6)
     assert not torch.equal(bank.noise(50, 0), bank.noise(50, 1))
     drawn = (bank.noise(6000, 0) @ bank.rows.T).argmax(1).bincount(minlength=6)
@@ -146,6 +152,28 @@ def test_npid_takes_its_partition_from_the_first_batch_for_good():
     other = small_method("npid", noise=16)
     other.load_state_dict(method.state_dict())
     assert other.contrast.known and other.contrast.log_partition == method.contrast.log_partition
+
+
+@pytest.mark.parametrize("name", ["npid", "pirl"])
+def test_noise_follows_the_seed_that_ranks_share_and_not_the_step(name):
+    method = small_method(name, noise=16).eval()
+    (batch,) = small_batches(method, count=1)
+    with torch.no_grad():
+        method.shared_seed = 5
+        one = method(batch)["loss"]
+        method.step = 7
+        assert torch.equal(method(batch)["loss"], one)
+        method.shared_seed = 6
+        assert not torch.isclose(method(batch)["loss"], one)
+
+
+def test_pirl_has_one_partition_that_the_images_of_the_first_batch_give():
+    method = small_method("pirl", noise=16).eval()
+    (batch,) = small_batches(method, count=1)
+    v = functional.normalize(method.embed(batch.views[0]), dim=1)
+    expected = losses.log_partition(v, method.bank.noise(16, 0), len(method.bank))
+    method(batch)
+    torch.testing.assert_close(method.contrast.log_partition, expected)
 
 
 def test_npid_told_from_noise_comes_to_match_views():

@@ -13,10 +13,12 @@ def numbers(queue):
     return queue.rows[:, 0].tolist()
 
 
-def test_it_starts_as_the_same_noise_on_the_sphere():
+def test_it_starts_as_the_same_noise_on_the_sphere_in_a_run():
     torch.manual_seed(1)
-    first, second = Queue(8, 3), Queue(8, 3)
+    first, _, second = Queue(8, 3), torch.rand(5), Queue(8, 3)
     assert torch.equal(first.rows, second.rows)
+    torch.manual_seed(2)
+    assert not torch.isclose(first.rows, Queue(8, 3).rows).any()
     torch.testing.assert_close(first.rows.norm(dim=1), torch.ones(8))
     assert not first.full
 
@@ -73,6 +75,7 @@ def test_a_length_that_cannot_work_is_refused_and_one_that_meets_itself_is_told(
 
 
 def shares():
+    torch.manual_seed(0)
     queue = Queue(7, 2)
     queue.push(torch.full((2, 2), float(torch.distributed.get_rank())))
     return queue.rows, queue.share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -10,6 +11,7 @@ from conformance.battery import IMAGES, SIZE, rows, small_batches, small_encoder
 from selfsight import losses
 from selfsight.methods.barlow_twins import BarlowTwins
 from selfsight.methods.simclr import SimCLR
+from selfsight.views.colour import GaussianBlur
 
 
 def step_once(method, batch, optimiser=None):
@@ -45,7 +47,7 @@ def test_moco_keys_stay_out_of_synchronised_batch_norm():
     assert small_method("moco_v2").teacher.sync_batchnorm is False
 
 
-@pytest.mark.parametrize("name", ["byol", "dino", "moco_v2"])
+@pytest.mark.parametrize("name", ["byol", "dino", "moco_v2", "moco_v3"])
 def test_teachers_start_as_the_student_and_move_after_the_step_alone(name):
     method = small_method(name, momentum=0.75)
     method.prepare(samples=IMAGES, steps=4, epochs=1, batch=IMAGES, metadata={})
@@ -59,10 +61,24 @@ def test_teachers_start_as_the_student_and_move_after_the_step_alone(name):
     with torch.no_grad():
         for parameter in student:
             parameter.add_(1)
-    method.after_step(2)
+    method.after_step(2 if name == "moco_v3" else 3)
     momentum = 0.75 if name == "moco_v2" else 0.875  # half-way along the cosine from .75 to 1
     for old, new in zip(before, teacher, strict=True):
         torch.testing.assert_close(new, old + (1 - momentum))
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("byol", 0), ("dino", 0), ("joint_embedding", 0), ("moco_v3", 1), ("mean_shift", None)]
+)
+def test_momentum_follows_the_step_as_in_the_authors_code(name, first):
+    """BYOL and DINO move the teacher after step t = 0, 1, ... with m(t); MoCo v3 before the keys of step t."""
+    method, seen = small_method(name, momentum=0.8), []
+    method.prepare(samples=4 * IMAGES, steps=8, epochs=2, batch=IMAGES, metadata={})
+    method.teacher.update = lambda source, momentum: seen.append(momentum)
+    for step in range(1, 9):
+        method.after_step(step)
+    expected = [0.8] * 8 if first is None else 1 - 0.2 * (np.cos(np.pi * (np.arange(8) + first) / 8) + 1) / 2
+    np.testing.assert_allclose(seen, expected)
 
 
 def test_swav_prototypes_keep_still_for_an_epoch_and_length_one_for_ever():
@@ -165,6 +181,14 @@ def test_mv_mr_offers_the_unbiased_estimator():
     assert method(batch)["pixels"] > biased(batch)["pixels"]
     with pytest.raises(ValueError, match="biased"):
         small_method("mv_mr", estimator="odd")(batch)
+
+
+def test_mv_mr_blurs_both_augmented_views_always():
+    method = small_method("mv_mr")
+    view, image, other = method.views(SIZE, method.augmentation).views
+    for augmented in (view, other):
+        assert [colour.p for colour in augmented.colour if isinstance(colour, GaussianBlur)] == [1.0]
+    assert not any(isinstance(colour, GaussianBlur) for colour in image.colour)
 
 
 def test_rotation_tells_turns_and_names_them_right():

@@ -39,7 +39,7 @@ def test_it_restores_the_order_of_patches():
     seen = decoder(tokens[:, :7], keep)
     hidden = torch.ones(2, 12, dtype=torch.bool).scatter(1, keep, False)
     assert torch.equal(seen[~hidden], patches[~hidden])
-    assert torch.equal(seen[hidden], decoder.mask_token.expand(14, -1))
+    assert torch.equal(seen[hidden], decoder.mask_token[0].expand(14, -1))
 
 
 def test_it_works_under_bf16():

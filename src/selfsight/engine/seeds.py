@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 # What a seed is for; each stream is independent of the others.
-WEIGHTS, VIEWS, STEP, HOLD_OUT, MONITOR, BANK = range(6)
+WEIGHTS, VIEWS, STEP, HOLD_OUT, MONITOR, BANK, SHARED = range(7)
 
 
 def derived_seed(stream: int, *numbers: int) -> int:

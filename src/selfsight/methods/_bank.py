@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from selfsight import distributed, losses
+from selfsight.methods._queue import unit_noise
 from selfsight.precision import full_precision
 
 CHANGED = "the data set has changed: go on with the data that the run was begun with, or start anew"
@@ -19,7 +20,7 @@ class MemoryBank(nn.Module):
 
     width: length of the vectors. momentum: how much of the old vector an update keeps.
 
-    It starts as normalised noise from a fixed seed, in `allocate`.
+    It starts, in `allocate`, as normalised noise from the seed that torch had when the bank was made, the run's.
     """
 
     rows: Tensor
@@ -28,6 +29,7 @@ class MemoryBank(nn.Module):
         super().__init__()
         self.register_buffer("rows", torch.empty(0, width))
         self.momentum = momentum
+        self.seed = torch.initial_seed()
         self.used = False
 
     def __len__(self) -> int:
@@ -43,19 +45,15 @@ class MemoryBank(nn.Module):
             return
         if self.used:
             raise ValueError(f"the memory bank holds {len(self)} images and the data has {samples}: {CHANGED}")
-        noise = torch.randn(samples, self.rows.shape[1], generator=torch.Generator().manual_seed(0))
-        self.rows = functional.normalize(noise, dim=1).to(self.rows)
+        self.rows = unit_noise(samples, self.rows.shape[1], self.seed).to(self.rows)
 
     def of(self, index: Tensor) -> Tensor:
         """Rows `(B, D)` of images `index` `(B,)`; an index outside the bank, a negative one too, is an error."""
         return self.rows.index_select(0, index)
 
-    def noise(self, count: int, step: int) -> Tensor:
-        """`(count, D)` rows drawn with replacement, each image as likely as any other.
-
-        The draw follows the step alone, so that all ranks compare with the same rows.
-        """
-        generator = torch.Generator().manual_seed(step)
+    def noise(self, count: int, seed: int) -> Tensor:
+        """`(count, D)` rows drawn with replacement, each image as likely as any other, the same for the same seed."""
+        generator = torch.Generator().manual_seed(seed)
         drawn = torch.randint(len(self), (count,), generator=generator)
         return self.of(drawn.to(self.rows.device, non_blocking=True))
 
@@ -99,11 +97,11 @@ class InstanceContrast(nn.Module):
         self.known = False
         self.noise, self.temperature = noise or 0, temperature
 
-    def forward(self, v: Tensor, index: Tensor, bank: MemoryBank, step: int) -> Tensor:
-        """The loss of embeddings `v` `(B, D)` of the images `index` `(B,)` at a step, which chooses the noise."""
+    def forward(self, v: Tensor, index: Tensor, bank: MemoryBank, seed: int) -> Tensor:
+        """The loss of embeddings `v` `(B, D)` of the images `index` `(B,)`; a seed that ranks share draws the noise."""
         if not 0 < self.noise < len(bank):
             return losses.instance_softmax(v, index, bank.rows, self.temperature)
-        noise = bank.noise(self.noise, step)
+        noise = bank.noise(self.noise, seed)
         if not self.known:
             self.log_partition.copy_(losses.log_partition(v, noise, len(bank), self.temperature))
             self.known = True

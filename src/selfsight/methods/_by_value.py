@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from selfsight import losses
-from selfsight.methods.base import Method, together, unit
+from selfsight.methods.base import Method, all_decayed, together, unit
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -124,3 +124,7 @@ class ByValue(Method):
         chance = (weight[:, None] * weight * apart).sum()
         found = (weight * apart.gather(1, nearest[:, None])[:, 0]).sum()
         return (1 - found / chance.clamp(min=1e-12)).clamp(min=0)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Weight decay on all parameters, as in the authors' code."""
+        return all_decayed(self)

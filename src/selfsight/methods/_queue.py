@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 class Queue(nn.Module):
     """The last `length` embeddings of all ranks, the same on each; the oldest give way first.
 
-    It starts as normalised noise from a fixed seed. How much was pushed is a Python number that
+    It starts as normalised noise from torch's seed, the run's. How much was pushed is a Python number that
     travels in the state, so that nothing here waits for the device.
     """
 
@@ -26,8 +26,7 @@ class Queue(nn.Module):
 
     def __init__(self, length: int, width: int):
         super().__init__()
-        noise = torch.randn(length, width, generator=torch.Generator().manual_seed(0))
-        self.register_buffer("rows", functional.normalize(noise, dim=1))
+        self.register_buffer("rows", unit_noise(length, width, torch.initial_seed()))
         self.pushed = 0
 
     @property
@@ -84,3 +83,9 @@ class Queue(nn.Module):
     def set_extra_state(self, state: dict[str, int]) -> None:
         """Continue after `pushed` embeddings."""
         self.pushed = state["pushed"]
+
+
+def unit_noise(count: int, width: int, seed: int) -> Tensor:
+    """`(count, width)` random directions; other numbers than weights that are drawn from the same seed."""
+    generator = torch.Generator().manual_seed(seed ^ 1)
+    return functional.normalize(torch.randn(count, width, generator=generator), dim=1)

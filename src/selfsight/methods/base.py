@@ -52,7 +52,8 @@ class Method(nn.Module):
 
     A subclass names its paper, declares how its views are made and how it is trained, and
     answers `method(batch) -> {"loss": ..., more to log}`. It knows nothing of files, devices
-    or the loop. `step` is the number of optimiser steps done, kept by the engine.
+    or the loop. The engine keeps `step`, the number of optimiser steps done, and `shared_seed`, which differs
+    between runs, steps and micro-batches and is the same on all ranks.
     """
 
     optimisation: ClassVar[Optimisation] = Optimisation()
@@ -62,6 +63,7 @@ class Method(nn.Module):
     needs_label: bool = False  # a method may want labels with some options alone
 
     step: int = 0
+    shared_seed: int = 0
     steps: int = 1
     epochs: int = 1
 

@@ -61,6 +61,6 @@ class BYOL(Method):
         return self.projector(self.encoder(view))
 
     def after_step(self, step: int) -> None:
-        """Move the teacher towards the student, after its step."""
+        """Move the teacher towards the student, after its step, by the momentum of that step, counted from 0."""
         student = nn.Sequential(self.encoder, self.projector)
-        self.teacher.update(student, cosine_momentum(step, self.steps, self.momentum))
+        self.teacher.update(student, cosine_momentum(step - 1, self.steps, self.momentum))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.func import functional_call
 
 from selfsight import losses
 from selfsight.methods._dual_norm import DualNorm
-from selfsight.methods.base import Method, Optimisation, mean, pairs, together, weighted_sum
+from selfsight.methods.base import Method, Optimisation, all_decayed, mean, pairs, together, weighted_sum
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -85,3 +86,7 @@ class CLAE(Method):
     def embed(self, view: Tensor) -> Tensor:
         """Projections `z`, by the clean batch norms."""
         return self.projector(self.encoder(view))
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Weight decay on all parameters, as in the authors' code."""
+        return all_decayed(self)

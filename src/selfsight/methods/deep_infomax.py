@@ -31,7 +31,7 @@ class DeepInfoMax(Method):
     """
 
     optimisation = Optimisation(
-        optimizer="adam", lr=1e-4, reference_batch=None, weight_decay=0.0, warmup_epochs=0, final_lr=0.0
+        optimizer="adam", lr=1e-4, reference_batch=None, weight_decay=0.0, warmup_epochs=0, betas=(0.5, 0.999)
     )
     augmentation = Augmentation(scale=(0.8, 1.0), jitter_p=0.0, grayscale=0.0, blur=0.0)
 

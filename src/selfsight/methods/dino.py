@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from selfsight import distributed, losses
 from selfsight.methods.base import Method, Optimisation, Teacher, teacher_entropy, together
-from selfsight.nets import DINOHead, Encoder, cosine_momentum
+from selfsight.nets import DINOHead, Encoder, cosine_momentum, draw_as_dino
 from selfsight.views import Augmentation, Batch, ViewSet, multi_crop
 
 
@@ -68,6 +68,7 @@ class DINO(Method):
         local_blur: float = 0.5,
     ):
         super().__init__(encoder)
+        draw_as_dino(encoder)
         self.head = DINOHead(
             encoder.width,
             out,
@@ -133,6 +134,6 @@ class DINO(Method):
         self.mean_score = None
 
     def after_step(self, step: int) -> None:
-        """Move the teacher towards the student, after its step."""
+        """Move the teacher towards the student, after its step, by the momentum of that step, counted from 0."""
         student = nn.Sequential(self.encoder, self.head)
-        self.teacher.update(student, cosine_momentum(step, self.steps, self.momentum))
+        self.teacher.update(student, cosine_momentum(step - 1, self.steps, self.momentum))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation, mean, pairs
+from selfsight.methods.base import Method, Optimisation, all_decayed, mean, pairs
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -58,3 +59,7 @@ class HardNegatives(Method):
     def embed(self, view: Tensor) -> Tensor:
         """Projections `z`."""
         return self.projector(self.encoder(view))
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Weight decay on all parameters, as in the authors' code."""
+        return all_decayed(self)

@@ -157,10 +157,10 @@ class JointEmbedding(Method):
         self.fresh = None
 
     def after_step(self, step: int) -> None:
-        """Move the teacher towards the student."""
+        """Move the teacher towards the student, by the momentum of the step that was done, as in BYOL."""
         if self.teacher is not None and self.momentum is not None:
             student = nn.Sequential(self.encoder, self.projector)
-            self.teacher.update(student, cosine_momentum(step, self.steps, self.momentum))
+            self.teacher.update(student, cosine_momentum(step - 1, self.steps, self.momentum))
 
     def _check_parts(self, predictor: Sequence[int], width: int) -> None:
         """Refuse parts that do not belong together, saying which do."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from selfsight import losses
 from selfsight.methods.base import Method, Optimisation
-from selfsight.nets import Encoder, PatchDecoder, fix_positions
+from selfsight.nets import Encoder, PatchDecoder, draw_as_mae, fix_positions
 from selfsight.views import Augmentation, Batch, RandomPatches, ViewSet, random_view
 
 
@@ -21,7 +21,8 @@ class MAE(Method):
     decoder_width, decoder_depth, decoder_heads: of the light transformer that predicts pixels.
     normalise_patches: standardise each target patch, the paper's better variant.
 
-    Positions are fixed sines and cosines, in the encoder too, unless it starts from weights.
+    Weights are drawn as the authors draw them and positions are fixed sines and cosines, in the encoder too,
+    unless it starts from weights.
     """
 
     optimisation = Optimisation(lr=1.5e-4, weight_decay=0.05, warmup_epochs=40, betas=(0.9, 0.95))
@@ -44,6 +45,7 @@ class MAE(Method):
                 f"choose one with --encoder, such as 'vit_small_image'"
             )
         super().__init__(encoder)
+        draw_as_mae(encoder)
         fix_positions(encoder)
         self.keep, self.normalise_patches = keep, normalise_patches
         self.decoder = PatchDecoder(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from selfsight import diagnostics, losses
 from selfsight.methods.base import Method, Optimisation, Teacher, cross, mean, split_by_decay
-from selfsight.nets import Encoder, cosine_momentum, fix_positions, mlp
+from selfsight.nets import Encoder, cosine_momentum, draw_as_moco_v3, fix_positions, mlp
 from selfsight.views import Augmentation, Batch
 
 
@@ -26,7 +26,8 @@ class MoCoV3(Method):
     momentum: the teacher's at the start; it grows to 1 along half a cosine.
     freeze_patches: keep a ViT's patch embedding as it was drawn, which steadies training.
 
-    A ViT has fixed sin-cos positions, unless it starts from weights. The recipe is a ViT's; for a
+    A ViT is drawn as the authors draw theirs and has fixed sin-cos positions, unless it starts from
+    weights. The recipe is a ViT's; for a
     ResNet the paper takes LARS at .3, weight decay 1e-6, ten epochs of warm-up and crops from .2.
     """
 
@@ -53,6 +54,7 @@ class MoCoV3(Method):
         super().__init__(encoder)
         vit = encoder.takes_keep
         if vit:
+            draw_as_moco_v3(encoder)
             fix_positions(encoder)
             encoder.model.patch_embed.requires_grad_(not freeze_patches)
         projector = projector or ((4096, 4096, 256) if vit else (4096, 256))
@@ -86,6 +88,6 @@ class MoCoV3(Method):
         return [weights, others]
 
     def after_step(self, step: int) -> None:
-        """Move the teacher towards the student, after its step."""
+        """Move the teacher towards the student, by the next step's momentum: the authors do so before its keys."""
         student = nn.Sequential(self.encoder, self.projector)
         self.teacher.update(student, cosine_momentum(step, self.steps, self.momentum))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from selfsight import losses, targets
-from selfsight.methods.base import Method, Optimisation, weighted_sum
+from selfsight.methods.base import Method, Optimisation, all_decayed, weighted_sum
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch, ViewSet, original, two_views
 
@@ -34,7 +34,7 @@ class MVMR(Method):
     """
 
     optimisation = Optimisation(optimizer="adam", lr=1e-4, reference_batch=None, weight_decay=1e-6, final_lr=1e-2)
-    augmentation = Augmentation(scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=0.8, grayscale=0.2, blur=0.5)
+    augmentation = Augmentation(scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=0.8, grayscale=0.2, blur=1.0)
     smallest_batch = 4
     estimator: Literal["biased", "unbiased"]
 
@@ -102,3 +102,7 @@ class MVMR(Method):
     def embed(self, view: Tensor) -> Tensor:
         """Embeddings `z`."""
         return self.projector(self.encoder(view))
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Weight decay on all parameters, as in the authors' code."""
+        return all_decayed(self)

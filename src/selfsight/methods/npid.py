@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from selfsight.methods._bank import InstanceContrast, MemoryBank
-from selfsight.methods.base import Method, Optimisation, unit
+from selfsight.methods.base import Method, Optimisation, all_decayed, unit
 from selfsight.nets import Encoder
 from selfsight.views import Augmentation, Batch, ViewSet, random_view, two_views
 
@@ -22,7 +24,7 @@ class NPID(Method):
     temperature: of the softmax; the authors take .07 on ImageNet and .1 on CIFAR-10.
     momentum: how much of an image's memory an update keeps.
 
-    All images of a batch share one draw of noise, which follows the step. As in the authors' code
+    All images of a batch, on all ranks, share one draw of noise. As in the authors' code
     the constant Z comes from the first batch and there is no proximal term. The rate follows a
     cosine where the paper drops it in steps.
     """
@@ -64,11 +66,15 @@ class NPID(Method):
         self.check(batch, views=1)
         v = unit(self.embed(batch.views[0]))
         self.fresh = (batch.index, v.detach())
-        return {"loss": self.contrast(v, batch.index, self.bank, self.step)}
+        return {"loss": self.contrast(v, batch.index, self.bank, self.shared_seed)}
 
     def embed(self, view: Tensor) -> Tensor:
         """Embeddings `v`, before normalisation."""
         return self.projector(self.encoder(view))
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Weight decay on all parameters, as in the authors' code."""
+        return all_decayed(self)
 
     def after_backward(self) -> None:
         """Remember the images of the batch."""

@@ -28,10 +28,10 @@ class PIRL(Method):
     patch_scale: area of the crop that is cut into patches. puzzle_size: pixels a side that it is read at;
         None for the paper's 255/224 of the view.
 
-    Negatives of both branches are one draw from the memory, which follows the step and is shared by
-    the batch. The contrast is that of NPID with Z from the first batch, as in the authors' code. A
-    flip turns the whole puzzle over and not each patch; their posterise, sharpness and autocontrast
-    are left out.
+    Negatives of both branches are one draw from the memory, shared by the batch. The contrast is that of
+    NPID with one Z for both branches, from the first batch's images, as in the authors' code. A flip
+    turns the whole puzzle over and not each patch; their posterise, sharpness and autocontrast are
+    left out.
     """
 
     optimisation = Optimisation(
@@ -63,7 +63,7 @@ class PIRL(Method):
         self.pretext_projector = nn.Linear(encoder.width, dim)
         self.puzzle = nn.Linear(self.tiles * dim, dim) if self.tiles else None
         self.bank = MemoryBank(dim, momentum)
-        self.contrast = nn.ModuleDict({name: InstanceContrast(noise, temperature) for name in ("image", "pretext")})
+        self.contrast = InstanceContrast(noise, temperature)
         if not 0 <= weight <= 1:
             raise ValueError(f"weight is the share of the transformed image's loss, from 0 to 1, not {weight}")
         self.weight = weight
@@ -94,9 +94,9 @@ class PIRL(Method):
         features, *transformed = together(self.encoder, batch.views)
         v = unit(self.projector(features))
         self.fresh = (batch.index, v.detach())
-        memory = batch.index, self.bank, self.step
-        image = self.contrast["image"](v, *memory)
-        pretext = mean([self.contrast["pretext"](unit(z), *memory) for z in self.transformed(transformed)])
+        memory = batch.index, self.bank, self.shared_seed
+        image = self.contrast(v, *memory)
+        pretext = mean([self.contrast(unit(z), *memory) for z in self.transformed(transformed)])
         loss = self.weight * pretext + (1 - self.weight) * image
         return {"loss": loss, "image": image.detach(), "pretext": pretext.detach()}
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from selfsight.methods.base import Method, Optimisation, together
+from selfsight.methods.base import Method, Optimisation, all_decayed, together
 from selfsight.nets import Encoder
 from selfsight.views import Augmentation, Batch, ViewSet, rotations
 
@@ -56,6 +58,10 @@ class Rotation(Method):
     def progress(self, batch: Batch) -> Tensor:
         """How often the turn is told."""
         return share_told(*self.classify(batch))
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Weight decay on all parameters, as in the authors' code."""
+        return all_decayed(self)
 
 
 def share_told(logits: Tensor, turn: Tensor) -> Tensor:

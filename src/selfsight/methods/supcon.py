@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation, together, unit
+from selfsight.methods.base import Method, Optimisation, all_decayed, together, unit
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -52,3 +53,7 @@ class SupCon(Method):
     def embed(self, view: Tensor) -> Tensor:
         """Projections `z`."""
         return self.projector(self.encoder(view))
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Weight decay on all parameters, as in the authors' code."""
+        return all_decayed(self)

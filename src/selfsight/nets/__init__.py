@@ -5,6 +5,7 @@ from selfsight.nets.decoder import PatchDecoder
 from selfsight.nets.ema import EMA, cosine_momentum
 from selfsight.nets.encoder import ALIASES, Encoder, EncoderSpec, as_encoder, build_encoder, encoder_names, is_encoder
 from selfsight.nets.heads import DINOHead, Prototypes, mlp
+from selfsight.nets.initial import draw_as_dino, draw_as_mae, draw_as_moco_v3
 from selfsight.nets.positions import fix_positions, sin_cos_positions
 from selfsight.nets.storage import (
     WeightReport,
@@ -31,6 +32,9 @@ __all__ = [
     "build_encoder",
     "cosine_momentum",
     "digest",
+    "draw_as_dino",
+    "draw_as_mae",
+    "draw_as_moco_v3",
     "encoder_names",
     "fix_positions",
     "has_few_tokens",

@@ -9,6 +9,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from selfsight.nets.initial import draw_linear
 from selfsight.nets.positions import sin_cos_positions
 
 
@@ -38,13 +39,13 @@ class PatchDecoder(nn.Module):
         super().__init__()
         self.prefix = prefix
         self.embed = nn.Linear(width, dim)
-        self.mask_token = nn.Parameter(torch.empty(dim))
+        self.mask_token = nn.Parameter(torch.empty(1, 1, dim))
         self.register_buffer("positions", sin_cos_positions(grid, dim), persistent=False)
         norm: Any = partial(nn.LayerNorm, eps=1e-6)
         self.blocks = nn.Sequential(*(Block(dim, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth)))
         self.norm = norm(dim)
         self.predict = nn.Linear(dim, patch ** len(grid) * channels)
-        self.apply(_xavier)
+        self.apply(draw_linear)
         nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:
@@ -62,9 +63,3 @@ class PatchDecoder(nn.Module):
         batch, _, dim = visible.shape
         everywhere = self.mask_token.to(visible.dtype).expand(batch, len(self.positions), dim)
         return everywhere.scatter(1, keep.unsqueeze(-1).expand(-1, -1, dim), visible)
-
-
-def _xavier(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)

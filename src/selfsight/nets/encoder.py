@@ -94,7 +94,7 @@ class Encoder(nn.Module):
 
     model: the timm model, or a user's module that answers `(B, D)`.
     takes_keep: whether it is a ViT, which can look at some patches only.
-    fresh: whether its weights are as timm draws them.
+    fresh: whether its weights were drawn and none were loaded.
     prepared: whether its mean, std and value range are those that its weights were trained with.
     """
 

@@ -15,7 +15,7 @@ from selfsight.precision import full_precision
 def hog(images: Tensor, bins: int = 24, cell: int = 8) -> Tensor:
     """Histograms `(B, C, bins, H // cell, W // cell)` of gradient orientation of images `(B, C, H, W)`.
 
-    Sobel gradients of each channel, the border replicated. Orientations are unsigned, bin `k`
+    Sobel gradients of each channel, zeros beyond the border. Orientations are unsigned, bin `k`
     is centred on `k * pi / bins`, and each pixel divides its magnitude linearly between the two
     nearest bins. A cell holds the mean over its pixels; there is no block normalisation. Rows
     and columns beyond the last whole cell are left out.
@@ -44,7 +44,7 @@ def hog(images: Tensor, bins: int = 24, cell: int = 8) -> Tensor:
 
 def _sobel(images: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients along the width and along the height, by the 3 x 3 Sobel kernels."""
-    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    padded = F.pad(images, (1, 1, 1, 1))
     smooth_down = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
     smooth_across = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
     return smooth_down[..., 2:] - smooth_down[..., :-2], smooth_across[:, :, 2:] - smooth_across[:, :, :-2]
