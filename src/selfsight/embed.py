@@ -68,6 +68,7 @@ def embed(
     import numpy as np
 
     from selfsight.data import splits
+    from selfsight.data.parts import find_part
     from selfsight.outputs import check_output, check_space, replacing
     from selfsight.probes.features import Reader, check_reading
     from selfsight.probes.options import check_choice
@@ -94,11 +95,10 @@ def embed(
     if seed and (pretrained or not is_name(subject)):
         log.info("seed %d has no effect: it draws the weights of a name without pretrained ones", seed)
     parts = splits(data, label=label, path_column=path_column, channels=channels_for(subject, pretrained))
-    if split is not None and split not in parts:
-        raise ValueError(f"the data has no split {split!r} but {', '.join(map(repr, parts))}")
+    asked = None if split is None else find_part(parts, split)
     trained_on = parts.get("train", next(iter(parts.values())))  # whichever part is asked for, one encoder
     encoder = find_encoder(subject, trained_on, image_size, pretrained=pretrained, seed=seed)
-    chosen = {name: as_encoder_reads(part, encoder) for name, part in parts.items() if split in (None, name)}
+    chosen = {name: as_encoder_reads(part, encoder) for name, part in parts.items() if asked in (None, name)}
     reader = Reader(
         encoder.spec,
         image_size,

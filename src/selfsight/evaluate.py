@@ -26,6 +26,7 @@ CHOSEN = (
     "data",
     "label",
     "images",
+    "group",
     "limit",
     "seed",
     "image_size",
@@ -45,6 +46,7 @@ def evaluate(
     label: str = "label",
     path_column: str = "path",
     test_split: str | None = None,
+    group: str | None = None,
     limit: int | None = None,
     image_size: int | None = None,
     pretrained: bool = False,
@@ -74,6 +76,8 @@ def evaluate(
     label: column of a table that holds the class.
     path_column: column of a table that holds the paths of the images.
     test_split: the part to test on; by default test, else val, else a held-out 20 %.
+    group: column of what belongs together, such as patients: nothing of it is both learned from and tested on.
+        Equal images never are: they stay on one side, or are left out of training where the data has a test part.
     limit: learn from this many images only, drawn by the seed with the shares of the labels kept.
     image_size: pixels a side; by default what the encoder was trained with.
     pretrained: load timm's own weights, where `model` is a name.
@@ -112,6 +116,7 @@ def evaluate(
         data,
         test_split=test_split,
         seed=seed,
+        group=group,
         label=label,
         path_column=path_column,
         channels=channels_for(subject, pretrained),
@@ -137,7 +142,7 @@ def evaluate(
     )
     functions = judged(subject, encoder, pretrained, baselines, seed)
     reader.shapes(functions)
-    about = describe(data, train, test, encoder, reader, limit, label)
+    about = describe(data, train, test, encoder, reader, {"label": label, "group": group, "limit": limit})
     train_features, train_labels = read(reader, functions, train)
     test_features, test_labels = read(reader, functions, test)
 
@@ -191,7 +196,7 @@ def judged(
 
 
 def describe(
-    data: Any, train: Source, test: Source, encoder: Encoder, reader: Reader, limit: int | None, label: str
+    data: Any, train: Source, test: Source, encoder: Encoder, reader: Reader, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What tells results on other data or with other settings apart, for each record."""
     from selfsight.data import identity
@@ -199,9 +204,8 @@ def describe(
 
     return {
         "data": str(data) if isinstance(data, str | Path) else train.name,
-        "label": label,
         "images": f"{identity(train)}-{identity(test)}",
-        "limit": limit,
+        **settings,
         "image_size": reader.size,
         "precision": reader.precision,
         "weights": digest(encoder),

@@ -285,7 +285,7 @@ def test_what_lies_beside_the_splits_is_said(tmp_path, caplog):
         write(tmp_path / f"{name}.png", picture(4, 4))
     parts = splits(tmp_path)
     assert {name: len(part) for name, part in parts.items()} == {"train": 2, "test": 1}
-    assert "left out what lies beside the splits test, train: 'cat', 'loose.png'" in caplog.text
+    assert "left out what lies beside the splits train, test: 'cat', 'loose.png'" in caplog.text
 
 
 def test_a_mix_of_arrays_and_images_is_counted(tmp_path):

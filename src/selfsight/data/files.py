@@ -25,7 +25,7 @@ from selfsight.data.decoding import (
     kind_of,
     shrink,
 )
-from selfsight.data.sources import Source, range_of
+from selfsight.data.sources import Source, Stored, range_of
 from selfsight.naming import printable
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -84,6 +84,9 @@ class FileSource(Source):
             return encoded_shape(path)
         except DECODE_ERRORS as error:
             raise _unreadable(path, error) from error
+
+    def stored(self, index: int) -> Stored:
+        return self.paths[index]
 
     def _array(self, path: str) -> Tensor:
         array = np.load(path, allow_pickle=False)

@@ -21,14 +21,14 @@ from selfsight.data.datasets import DatasetSource
 from selfsight.data.files import SUFFIXES
 from selfsight.data.folder import FolderSource, folder_splits
 from selfsight.data.labels import NO_LABEL, class_numbers, label_values, number_of, read_labels
+from selfsight.data.parts import ORDER, by_split_column, find_part, main_part
 from selfsight.data.sources import Source
-from selfsight.data.table import READERS, TableSource, by_split_column
+from selfsight.data.table import READERS, TableSource
 from selfsight.naming import listed, printable
 
 log = logging.getLogger(__name__)
 
 PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-ORDER = ("train", "val", "test")
 
 
 def open_source(
@@ -41,16 +41,13 @@ def open_source(
 ) -> Source:
     """One source from a folder, table, array, dataset, or "digits".
 
-    split: "train", "val" or "test"; without it the training part where the data has parts, else
-        all of it.
+    split: "train", "val" or "test", or another word for it (`part_of`); without it the training part where the data
+        have several, else all of it.
     label, path_column: columns of a table. channels: overrides what the data suggest.
     """
     parts = splits(data, label=label, path_column=path_column, channels=channels)
-    wanted = split or ("train" if "train" in parts else "all")
-    if wanted not in parts:
-        named = next(iter(parts.values())).name if isinstance(data, Source) else _name(data)
-        raise ValueError(f"{named} has no split {wanted!r} but {', '.join(map(repr, parts))}")
-    return parts[wanted]
+    named = next(iter(parts.values())).name if isinstance(data, Source) else _name(data)
+    return parts[main_part(parts, named) if split is None else find_part(parts, split, named)]
 
 
 def splits(

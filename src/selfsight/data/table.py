@@ -12,9 +12,7 @@ import pandas as pd
 
 from selfsight.data.csv_table import read_csv
 from selfsight.data.files import SUFFIXES, FileSource
-from selfsight.data.folder import SPLITS
 from selfsight.data.labels import read_labels
-from selfsight.data.sources import Source, Subset
 from selfsight.naming import printable
 
 log = logging.getLogger(__name__)
@@ -126,16 +124,3 @@ def find_path(text: str, table: Path) -> str:
         text = re.sub("^file:(//(localhost)?)?(?=/)", "", unquote(text, errors="surrogateescape"))
     tries = [text, os.path.expanduser(text), text.replace("\\", "/")]
     return next((found for one in tries if os.path.lexists(found := str(table.parent / one))), path)
-
-
-def by_split_column(source: Source) -> dict[str, Source]:
-    """The parts that a "split" column names, or "all" of the source where it names no training rows."""
-    if "split" not in source.metadata:
-        return {"all": source}
-    names = source.metadata["split"].astype(str).str.strip().str.lower().map(lambda name: SPLITS.get(name, name))
-    if "train" not in set(names):
-        return {"all": source}
-    wanted = [split for split in ("train", "val", "test") if (names == split).any()]
-    return {
-        split: Subset(source, (names == split).to_numpy().nonzero()[0], f"{source.name} ({split})") for split in wanted
-    }

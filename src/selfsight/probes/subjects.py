@@ -12,8 +12,10 @@ from typing import Any, TypeGuard
 import torch
 from torch import nn
 
-from selfsight.data import Source, choose_size, mean_and_std, split_at_random, splits
+from selfsight.data import Source, choose_size, mean_and_std, splits
+from selfsight.data.parts import find_part
 from selfsight.data.ranges import as_trained
+from selfsight.data.subsets import hold_out, without_repeats
 from selfsight.naming import nearest
 from selfsight.nets import Encoder, build_encoder, encoder_names, is_encoder, load_encoder, read_spec
 
@@ -141,20 +143,25 @@ def drawn(build: Callable[[], Encoder], seed: int) -> Encoder:
 
 
 def train_and_test(
-    data: Any, *, test_split: str | None = None, seed: int = 0, **options: Any
+    data: Any, *, test_split: str | None = None, seed: int = 0, group: str | None = None, **options: Any
 ) -> tuple[Source, Source, str]:
     """Training images, test images, and a sentence that says which they are.
 
-    test_split: by default "test" where the data has it, else "val"; data without splits is cut
-    80 to 20 by `seed`, with the shares of the labels kept.
+    test_split: by default "test" where the data has it, else "val"; data of one part is cut 80 to 20 by `seed`
+        (`hold_out`).
+    group: a column whose equal values are on one side.
+
+    Where the data say which images are for testing, those stay as they are: a training image that equals one of them
+    or shares its group is left out of training, with counts in the log.
     """
     parts = splits(data, **options)
     if len(parts) == 1 and test_split is None:
         (source,) = parts.values()
-        train, test = split_at_random(source, TEST_SHARE, seed)
-        return train, test, f"{source.name} has no test split: a stratified {TEST_SHARE:.0%} is held out by seed {seed}"
-    wanted = test_split or ("test" if "test" in parts else "val")
-    for name in (wanted, "train"):
-        if name not in parts:
-            raise ValueError(f"the data has no split {name!r} but {', '.join(map(repr, parts))}")
-    return parts["train"], parts[wanted], f"trained on the split 'train', tested on {wanted!r}"
+        cut = hold_out(source, TEST_SHARE, seed, group)
+        return cut.rest, cut.held, f"{source.name} has no test split: {cut.said} is held out by seed {seed}"
+    wanted = ("test" if "test" in parts else "val") if test_split is None else test_split
+    train, test = (find_part(parts, name) for name in ("train", wanted))
+    if train == test:
+        raise ValueError(f"test_split {test_split!r} is the part that is learned from: name another")
+    said = f"trained on the split {train!r}, tested on {test!r}"
+    return without_repeats(parts[train], parts[test], group), parts[test], said
