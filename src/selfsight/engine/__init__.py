@@ -15,9 +15,9 @@ from selfsight.engine.hardware import choose_hardware
 from selfsight.engine.images import divide
 from selfsight.engine.launch import run_on_ranks
 from selfsight.engine.logs import run_log
+from selfsight.engine.meeting import Meeting
 from selfsight.engine.module import Training
 from selfsight.engine.optimisers import LARS
-from selfsight.engine.meeting import Meeting
 from selfsight.engine.run_folder import Run, open_run
 from selfsight.engine.signals import StopRequest
 from selfsight.engine.train import (

@@ -160,7 +160,7 @@ def train_and_test(
         cut = hold_out(source, TEST_SHARE, seed, group)
         return cut.rest, cut.held, f"{source.name} has no test split: {cut.said} is held out by seed {seed}"
     wanted = ("test" if "test" in parts else "val") if test_split is None else test_split
-    train, test = (find_part(parts, name) for name in ("train", wanted))
+    test, train = (find_part(parts, name) for name in (wanted, "train"))
     if train == test:
         raise ValueError(f"test_split {test_split!r} is the part that is learned from: name another")
     said = f"trained on the split {train!r}, tested on {test!r}"
