@@ -31,6 +31,7 @@ def embed(
     split: str | None = None,
     label: str = "label",
     path_column: str = "path",
+    channels: int | None = None,
     image_size: int | None = None,
     pretrained: bool = False,
     batch_size: int = 256,
@@ -55,6 +56,7 @@ def embed(
     split: train, val or test; by default all there are.
     label: column of a table that holds the class.
     path_column: column of a table that holds the paths of the images.
+    channels: how many channels images are read with; by default the encoder's, else what the data suggest.
     image_size: pixels a side; by default what the encoder was trained with.
     pretrained: load timm's own weights, where `model` is a name.
     batch_size: images at a time; it changes no result.
@@ -94,11 +96,11 @@ def embed(
     subject = subject_of(model, pretrained)
     if seed and (pretrained or not is_name(subject)):
         log.info("seed %d has no effect: it draws the weights of a name without pretrained ones", seed)
-    parts = splits(data, label=label, path_column=path_column, channels=channels_for(subject, pretrained))
+    parts = splits(data, label=label, path_column=path_column, channels=channels_for(subject, pretrained, channels))
     asked = None if split is None else find_part(parts, split)
     trained_on = parts.get("train", next(iter(parts.values())))  # whichever part is asked for, one encoder
     encoder = find_encoder(subject, trained_on, image_size, pretrained=pretrained, seed=seed)
-    chosen = {name: as_encoder_reads(part, encoder) for name, part in parts.items() if asked in (None, name)}
+    chosen = {name: as_encoder_reads(part, encoder.spec) for name, part in parts.items() if asked in (None, name)}
     reader = Reader(
         encoder.spec,
         image_size,

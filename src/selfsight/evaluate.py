@@ -45,6 +45,7 @@ def evaluate(
     baselines: bool = True,
     label: str = "label",
     path_column: str = "path",
+    channels: int | None = None,
     test_split: str | None = None,
     group: str | None = None,
     limit: int | None = None,
@@ -75,6 +76,7 @@ def evaluate(
     baselines: judge the untrained encoder and the pixels, too.
     label: column of a table that holds the class.
     path_column: column of a table that holds the paths of the images.
+    channels: how many channels images are read with; by default the encoder's, else what the data suggest.
     test_split: the part to test on; by default test, else val, else a held-out 20 %.
     group: column of what belongs together, such as patients: nothing of it is both learned from and tested on.
         Equal images never are: they stay on one side, or are left out of training where the data has a test part.
@@ -119,7 +121,7 @@ def evaluate(
         group=group,
         label=label,
         path_column=path_column,
-        channels=channels_for(subject, pretrained),
+        channels=channels_for(subject, pretrained, channels),
     )
     log.info("%s", said)
     train, test = labelled(train, "training", limit, seed), labelled(test, "test")
@@ -130,7 +132,7 @@ def evaluate(
         log.warning("k is %d and there are %d training images: all of them are neighbours", k, len(train))
 
     encoder = find_encoder(subject, train, image_size, pretrained=pretrained, seed=seed)
-    train, test = as_encoder_reads(train, encoder), as_encoder_reads(test, encoder)
+    train, test = (as_encoder_reads(source, encoder.spec) for source in (train, test))
     reader = Reader(
         encoder.spec,
         image_size,

@@ -36,6 +36,7 @@ def pretrain(
     split: str | None = None,
     label: str = "label",
     path_column: str = "path",
+    channels: int | None = None,
     group: str | None = None,
     debias: str | None = None,
     debias_weight: float | None = None,
@@ -85,6 +86,8 @@ def pretrain(
         split: Which part of the data; by default "train" where there is one, else all.
         label: A table's column of labels; only the monitor and methods that say so look at labels.
         path_column: A table's column of paths, relative to the table's folder.
+        channels: How many channels images are read with: 1 grey, 3 RGB, 4 RGB and alpha; of arrays, how long the
+            axis of channels is. By default what the data suggest.
         group: A column of what belongs together, such as patients: nothing of it is both trained on and held out for
             the monitor. Equal images never are.
         debias: A column of groups, such as sites, that the embeddings shall not tell apart within a class or
@@ -146,6 +149,7 @@ def pretrain(
             limit=limit,
             label=label,
             path_column=path_column,
+            channels=channels,
             group=group,
             seed=seed,
             hold_out=monitor,

@@ -22,6 +22,7 @@ from selfsight.data.files import SUFFIXES
 from selfsight.data.folder import FolderSource, folder_splits
 from selfsight.data.labels import NO_LABEL, class_numbers, label_values, number_of, read_labels
 from selfsight.data.parts import ORDER, by_split_column, find_part, main_part
+from selfsight.data.ranges import share_range
 from selfsight.data.sources import Source
 from selfsight.data.table import READERS, TableSource
 from selfsight.naming import listed, printable
@@ -55,10 +56,10 @@ def splits(
 ) -> dict[str, Source]:
     """The parts "train", "val", "test" as far as the data have them, else {"all": everything}.
 
-    Class codes and channels are the same in all parts. `data` may be a dictionary of parts.
+    Class codes, channels and the range of values are the same in all parts. `data` may be a dictionary of parts.
     """
     parts = _parts(data, label, path_column, channels)
-    shared = share_classes(with_single_folders(parts))
+    shared = share_range(share_classes(with_single_folders(parts)))
     if not all(isinstance(part, Source) for part in (data.values() if isinstance(data, dict) else [data])):
         for part in shared.values():
             say(part)

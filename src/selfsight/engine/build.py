@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 from selfsight.data import Source, choose_size, mean_and_std
+from selfsight.data.sizes import check_flat
 from selfsight.engine.seeds import WEIGHTS, derived_seed
 from selfsight.methods import find_method, method_name
 from selfsight.methods._fair_kl import FairKL
 from selfsight.methods.base import Method, Optimisation
 from selfsight.naming import nearest
-from selfsight.nets import Encoder, EncoderSpec, as_encoder, build_encoder, load_weights
+from selfsight.nets import Encoder, as_encoder, build_encoder, load_weights
 from selfsight.views import Augmentation
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,9 @@ def build_for(
     if isinstance(encoder, nn.Module):
         built = as_encoder(encoder, image_size=image_size, channels=source.channels)
     else:
+        check_flat(source, encoder)
         built = build_encoder(encoder, image_size=image_size, channels=source.channels, **options)
-    keeps = not blank(built.spec) or not (built.fresh or built.spec.custom)  # the second: some of timm's have 0 and 1
+    keeps = built.spec.has_mean or not (built.fresh or built.spec.custom)  # weights of timm's may expect 0 and 1
     if weights is not None:
         start_from(built, weights)
     keeps = keeps or built.prepared
@@ -90,17 +92,12 @@ def build_for(
     elif not keeps:
         mean, std = mean_and_std(source, seed, size=image_size)
         built.spec = replace(built.spec, value_range=tuple(source.value_range), mean=mean, std=std)
-    elif not built.prepared:
+    elif not (built.prepared or built.spec.has_range):
         built.spec = replace(built.spec, value_range=tuple(source.value_range))
     if keeps:
         why = "given ones" if mean is not None else "the encoder's own, not those of the images"
         log.info("mean %s and std %s are %s", shown(built.spec.mean), shown(built.spec.std), why)
     return built
-
-
-def blank(spec: EncoderSpec) -> bool:
-    """Whether mean and std are those of an encoder that was only built."""
-    return set(spec.mean) == {0.0} and set(spec.std) == {1.0}
 
 
 def shown(values: Sequence[float]) -> str:

@@ -68,6 +68,7 @@ def divide(
     label: str,
     seed: int,
     path_column: str = "path",
+    channels: int | None = None,
     group: str | None = None,
     hold_out: bool = True,
 ) -> Images:
@@ -79,7 +80,7 @@ def divide(
     Raises:
         ValueError: when the data cannot be opened, have no such split or column, or `limit` is below 1.
     """
-    parts = splits(data, label=label, path_column=path_column)
+    parts = splits(data, label=label, path_column=path_column, channels=channels)
     wanted = main_part(parts) if split is None else find_part(parts, split)
     source = parts[wanted]
     if limit is not None and limit < 1:

@@ -69,6 +69,16 @@ class EncoderSpec:
         return sizes(self.image_size, self.dims)
 
     @property
+    def has_range(self) -> bool:
+        """Whether the value range is another than that of an encoder that was only built."""
+        return tuple(self.value_range) != EncoderSpec.value_range
+
+    @property
+    def has_mean(self) -> bool:
+        """Whether mean and std are others than those of an encoder that was only built."""
+        return set(self.mean) != {0.0} or set(self.std) != {1.0}
+
+    @property
     def custom(self) -> bool:
         """Whether the encoder is a user's own module, which cannot be rebuilt by name."""
         return self.name == "custom"
@@ -249,7 +259,7 @@ def _same_encoder(encoder: Encoder, image_size: int | tuple[int, ...], channels:
     if channels not in (None, spec.channels):
         raise ValueError(
             f"the encoder takes {spec.channels} channels and the images have {channels}: build the encoder with "
-            f"channels={channels}, or give images of {spec.channels}"
+            f"channels={channels}, or read images with channels={spec.channels}"
         )
     return encoder
 

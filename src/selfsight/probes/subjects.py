@@ -12,12 +12,12 @@ from typing import Any, TypeGuard
 import torch
 from torch import nn
 
-from selfsight.data import Source, choose_size, mean_and_std, splits
+from selfsight.data import Source, as_trained, choose_size, mean_and_std, splits
 from selfsight.data.parts import find_part
-from selfsight.data.ranges import as_trained
+from selfsight.data.sizes import check_flat, spatial_axes
 from selfsight.data.subsets import hold_out, without_repeats
 from selfsight.naming import nearest
-from selfsight.nets import Encoder, build_encoder, encoder_names, is_encoder, load_encoder, read_spec
+from selfsight.nets import Encoder, EncoderSpec, build_encoder, encoder_names, is_encoder, load_encoder, read_spec
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +62,40 @@ def is_name(model: str | Path | Encoder) -> bool:
     return not isinstance(model, Encoder) and not on_disk(model)
 
 
-def channels_for(model: str | Path | Encoder, pretrained: bool = False) -> int | None:
-    """How many channels the images must have, or None where the data decides."""
+def channels_for(model: str | Path | Encoder, pretrained: bool = False, asked: int | None = None) -> int | None:
+    """How many channels the images must have: the encoder's, else those asked for, or None where the data decides.
+
+    Raises:
+        ValueError: when others are asked for than the encoder takes.
+    """
     if isinstance(model, Encoder):
-        return model.spec.channels
-    if on_disk(model):
-        return read_spec(model).channels
-    return 3 if pretrained else None
+        own = model.spec.channels
+    elif on_disk(model):
+        own = read_spec(model).channels
+    else:
+        return asked or (3 if pretrained else None)
+    if asked not in (None, own):
+        raise ValueError(f"the encoder takes images of {own} channels, and channels is {asked}: leave channels out")
+    return own
+
+
+def as_encoder_reads(source: Source, spec: EncoderSpec) -> Source:
+    """The source in the range of values that an encoder was trained with.
+
+    Raises:
+        ValueError: where it has other channels or axes, or most values lie outside of that range.
+    """
+    if source.channels != spec.channels:
+        raise ValueError(
+            f"{source.name} has images of {source.channels} channels, and the encoder takes {spec.channels}: "
+            "give images of that many"
+        )
+    dims = spatial_axes(source)
+    if dims != spec.dims:
+        raise ValueError(
+            f"{source.name} has images of {dims} axes, and the encoder takes {spec.dims}: give such images"
+        )
+    return as_trained(source, spec.value_range)
 
 
 def find_encoder(
@@ -87,15 +114,16 @@ def find_encoder(
     """
     if isinstance(model, Encoder):
         encoder = copy.deepcopy(model).eval()
-        if not encoder.prepared:
+        if not (encoder.prepared or encoder.spec.has_range):
             encoder.spec = dataclasses.replace(encoder.spec, value_range=source.value_range)
-            if set(encoder.spec.mean) == {0.0} and set(encoder.spec.std) == {1.0}:
-                log.info("the encoder's spec names no mean and std: images go in from 0 to 1")
+        if not (encoder.prepared or encoder.spec.has_mean):
+            log.info("the encoder's spec names no mean and std: images go in from 0 to 1")
         return encoder
     if on_disk(model):
         return load_encoder(model)
     if not is_encoder(str(model)):
         raise ValueError(f"{str(model)!r} is neither a run folder nor an encoder{nearest(str(model), encoder_names())}")
+    check_flat(source, str(model))
     image_size = choose_size(source, image_size)
     encoder = drawn(
         lambda: build_encoder(str(model), image_size=image_size, channels=source.channels, pretrained=pretrained), seed
@@ -105,20 +133,6 @@ def find_encoder(
         mean, std = mean_and_std(source, seed=seed)
         encoder.spec = dataclasses.replace(encoder.spec, mean=mean, std=std)
     return encoder.eval()
-
-
-def as_encoder_reads(source: Source, encoder: Encoder) -> Source:
-    """The source in the range of values that the encoder was trained with.
-
-    Raises:
-        ValueError: where channels or most of the values do not fit.
-    """
-    if source.channels != encoder.spec.channels:
-        raise ValueError(
-            f"{source.name} has {source.channels} channels and the encoder takes {encoder.spec.channels}: give it "
-            f"images of {encoder.spec.channels}"
-        )
-    return as_trained(source, encoder.spec.value_range)
 
 
 def untrained(encoder: Encoder, seed: int) -> Encoder:
