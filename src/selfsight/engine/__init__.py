@@ -7,7 +7,7 @@ from selfsight.engine.build import (
     choose_optimisation,
     debiased,
     resolve,
-    start_from,
+    size_for,
 )
 from selfsight.engine.claim import Claim
 from selfsight.engine.columns import check_columns
@@ -60,5 +60,5 @@ __all__ = [
     "resolve",
     "run_log",
     "run_on_ranks",
-    "start_from",
+    "size_for",
 ]

@@ -266,7 +266,9 @@ def begin(
     """Who writes down what happens, and who watches it."""
     announce(training.plan, images)
     names = {name: config[name] for name in ("method", "encoder")}
+    spec = training.method.encoder.spec
     names |= {"training images": len(images.train), "images": identity(images.train), "processes": hardware.world}
+    names["mean, std and range"] = " ".join(f"{value:.6g}" for value in (*spec.mean, *spec.std, *spec.value_range))
     bad = [lane.bad] if monitor is None else [lane.bad, monitor.buffers.held_out.bad]
     looked_at = {} if monitor is None else monitor.describe()
     prepared = told(images.train, training.plan)
