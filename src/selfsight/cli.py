@@ -33,9 +33,9 @@ def main(argv: list[str] | None = None) -> int:
         status = run(argv)
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print(f"{PROGRAM}: {error if str(error) else 'interrupted'}", file=sys.stderr)
+        return getattr(error, "status", 130)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -58,8 +58,8 @@ def pretrain(
     """Train an encoder on images without labels.
 
     Everything about the run lies in one folder: settings, metrics, a picture of the first views, the
-    log, checkpoints and the encoder. Ctrl-C or SIGTERM end the run after the present step, with a
-    checkpoint; `resume` goes on from there and arrives at the same weights.
+    log, checkpoints and the encoder. Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 end the run after the present step,
+    with a checkpoint; `resume` goes on from there and arrives at the same weights.
 
     Args:
         data: A folder of images, a table (.csv, .parquet), .npy, .npz, "digits", an array or a dataset.
@@ -102,7 +102,7 @@ def pretrain(
         checkpoint_minutes: Minutes between checkpoints within an epoch.
         max_minutes: Stop after so many minutes, with a checkpoint, as Ctrl-C does.
         resume: Go on with the run in `out`.
-        overwrite: Delete the run in `out` first.
+        overwrite: Delete the run in `out` first; never what selfsight did not write.
         method_options: Keywords of the method, as in its paper: {"temperature": 0.2}.
         encoder_options: Options of the encoder: {"drop_path_rate": 0.1, "pretrained": True}.
         view_options: Fields of `Augmentation`: {"blur": 0.5}.
@@ -123,14 +123,21 @@ def pretrain(
     if seed < 0:
         raise ValueError(f"seed is at least 0, not {seed}")
     hardware = engine.choose_hardware(devices, precision)
-    path = engine.choose_folder(out, method, several=hardware.external)
-    if hardware.rank == 0:  # the others may come when it is no longer empty
-        engine.check_folder(path, resume=resume, overwrite=overwrite)
+    claim = engine.Claim(
+        out,
+        method,
+        resume=resume,
+        overwrite=overwrite,
+        first=hardware.rank == 0,  # the others may come when the folder is no longer empty
+        several=hardware.external,
+        sources=(data, weights),
+    )
     if hardware.world > 1 and not hardware.external:
-        engine.run_on_ranks(pretrain, hardware.world, {**settings, "out": path})
-        return engine.open_run(path)
+        with claim:
+            engine.run_on_ranks(pretrain, hardware.world, {**settings, "out": claim.path})
+        return engine.open_run(claim.path)
 
-    with engine.run_log(hardware.rank) as log:
+    with engine.StopRequest() as stop, engine.Meeting(hardware) as meeting, claim, engine.run_log(hardware.rank) as log:
         images = engine.divide(
             data, split=split, limit=limit, label=label, path_column=path_column, seed=seed, hold_out=monitor
         )
@@ -163,21 +170,23 @@ def pretrain(
             augmentation=augmentation,
             precision=hardware.precision,
         )
+        path = claim.take(config)
         if hardware.rank == 0:
-            engine.claim_folder(path, config, overwrite=overwrite)
             log.open(path)
             images.write_held_out(path / "held_out.csv")
 
         model = engine.prepare_method(model, images.train, plan, hardware, compiled=compile)
         training = engine.Training(model, views, plan, seed=seed, rank=hardware.rank)
+        claim.watch(training.position)
         training.encode = engine.encoder_of_all(model, feed, len(images.train), hardware)
         watch = engine.make_monitor(training, images, feed, augmentation, hardware, workers=workers)
         recorder, supervisor = engine.begin(
-            path, config, training, feed, watch, images, hardware, max_minutes=max_minutes
+            path, config, training, feed, watch, images, hardware, stop=stop, max_minutes=max_minutes
         )
         if resume:
             engine.go_on(recorder, supervisor, training)
         elif hardware.rank == 0:
             gallery.draw_views(training.first_batch(feed), views, path / "views.png")
+        meeting.join()
         engine.fit(training, feed, supervisor, hardware)
     return engine.Run(path)

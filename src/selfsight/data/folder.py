@@ -89,7 +89,8 @@ class Scan:
 
     def left_out(self) -> str:
         """What is not read, with counts; "" where there is nothing."""
-        kinds = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in self.suffixes.most_common()]
+        counts = sorted(self.suffixes.items(), key=lambda one: (-one[1], not one[0], one[0]))
+        kinds = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in counts]
         parts = [listed(kinds)] if kinds else []
         parts += [f"{self.hidden:,} hidden"] if self.hidden else []
         parts += [f"{self.special:,} that are no files (links to nothing, pipes, devices)"] if self.special else []

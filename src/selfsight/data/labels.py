@@ -68,21 +68,23 @@ def encode_labels(values: Any) -> tuple[np.ndarray, list[str]]:
     """Codes `(N,)` int64 of classes and their names, as numbers where all are, else by name; -1 where there is no
     label (`read_labels`)."""
     values = as_column(values)
-    return encode_values(values.where(labelled(values)))
+    return encode_known(values, labelled(values))
 
 
 def encode_values(values: Any) -> tuple[np.ndarray, list[str]]:
     """Codes `(N,)` int64 of distinct values and their names, sorted alike; -1 where one is missing."""
     values = as_column(values)
-    known = values.notna().to_numpy()
+    return encode_known(values, values.notna().to_numpy())
+
+
+def encode_known(values: pd.Series, known: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Codes and names of the rows that are `known`; -1 for the others."""
     numbers = as_numbers(values[known])
-    if numbers is not None:
-        names = np.array(
-            [str(int(number)) if number == np.round(number) else str(number) for number in numbers], object
-        )
+    if numbers is None:
+        names = [as_text(value) for value in values[known]]
     else:
-        names = np.array([as_text(value) for value in values[known]], object)
-    positions, found = pd.factorize(names)
+        names = [str(int(number)) if number == np.round(number) else str(number) for number in numbers]
+    positions, found = pd.factorize(np.array(names, dtype=object))
     order = sorted_names(found)
     rank = {name: number for number, name in enumerate(order)}
     codes = np.full(len(values), NO_LABEL, dtype=np.int64)
@@ -192,7 +194,7 @@ def label_values(source: Source) -> pd.Series | None:
     labels, column = source.labels, pd.Series(source.metadata["label"])
     if labels is None or source.classes is None:
         return column if labels is None else column.where(labels >= 0)
-    return pd.Series(np.array([*source.classes, None], dtype=object)[labels])
+    return pd.Series(np.array([*source.classes, None], dtype=object)[labels], dtype=object)
 
 
 def with_labels(source: Source, labels: Labels) -> Source:

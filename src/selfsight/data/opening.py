@@ -151,7 +151,8 @@ def said_of_classes(source: Source) -> list[str]:
         said[0] += f" (whole numbers from {classes[0]} to {classes[-1]})" if numbers else ""
     if missing:
         alone = f", which is no class: write 0 and 1 for -1 and {classes[0]}" if numbers and len(classes) == 1 else ""
-        said.append(f"{missing:,} without a label (empty or {NO_LABEL}{alone})")
+        where = "not in a class folder" if isinstance(source, FolderSource) else "empty"
+        said.append(f"{missing:,} without a label ({where} or {NO_LABEL}{alone})")
     return said
 
 
@@ -163,6 +164,9 @@ def _splits_of_path(path: Path, label: str, path_column: str, channels: int | No
         raise ValueError(f"label is a column of a table, and {path} is none: leave label={label!r} out")
     if path.is_dir():
         return folder_splits(path, channels)
+    expected = f"a folder, {', '.join(READERS)}, .npy or .npz"
+    if not path.is_file():  # reading a pipe may never end
+        raise ValueError(f"{printable(path)} is neither a folder nor a file: give {expected}")
     if suffix in READERS:
         return by_split_column(TableSource(path, label=label, path_column=path_column, channels=channels))
     if suffix == ".npy":
@@ -171,9 +175,6 @@ def _splits_of_path(path: Path, label: str, path_column: str, channels: int | No
         return {"all": ArraySource(array, name=str(path), channels=channels)}
     if suffix == ".npz":
         return _npz_splits(path, channels)
-    expected = f"a folder, {', '.join(READERS)}, .npy or .npz"
-    if not path.is_file():
-        raise ValueError(f"{printable(path)} is neither a folder nor a file: give {expected}")
     if suffix in SUFFIXES:
         raise ValueError(f"{printable(path)} is one image: give the folder it lies in, or a table of several")
     if suffix in PACKED:

@@ -9,6 +9,7 @@ from selfsight.engine.build import (
     resolve,
     start_from,
 )
+from selfsight.engine.claim import Claim
 from selfsight.engine.columns import check_columns
 from selfsight.engine.hardware import choose_hardware
 from selfsight.engine.images import divide
@@ -16,7 +17,9 @@ from selfsight.engine.launch import run_on_ranks
 from selfsight.engine.logs import run_log
 from selfsight.engine.module import Training
 from selfsight.engine.optimisers import LARS
-from selfsight.engine.run_folder import Run, check_folder, choose_folder, claim_folder, open_run
+from selfsight.engine.meeting import Meeting
+from selfsight.engine.run_folder import Run, open_run
+from selfsight.engine.signals import StopRequest
 from selfsight.engine.train import (
     begin,
     encoder_of_all,
@@ -30,18 +33,18 @@ from selfsight.engine.train import (
 
 __all__ = [
     "LARS",
+    "Claim",
+    "Meeting",
     "Run",
+    "StopRequest",
     "Training",
     "begin",
     "build_augmentation",
     "build_for",
     "build_method",
     "check_columns",
-    "check_folder",
-    "choose_folder",
     "choose_hardware",
     "choose_optimisation",
-    "claim_folder",
     "debiased",
     "divide",
     "encoder_of_all",

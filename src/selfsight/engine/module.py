@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,16 +96,28 @@ class EpochLoader:
     """Micro-batches from where training stands to the end of the epoch, as Lightning iterates them.
 
     It has no length, so that Lightning looks one batch ahead and lets the lane finish its epoch.
+    waiting: the context in which the next batch is waited for.
     """
 
-    def __init__(self, lane: Lane, plan: Plan, position: Position):
-        self.lane, self.plan, self.position = lane, plan, position
+    def __init__(
+        self,
+        lane: Lane,
+        plan: Plan,
+        position: Position,
+        waiting: Callable[[], AbstractContextManager] = nullcontext,
+    ):
+        self.lane, self.plan, self.position, self.waiting = lane, plan, position, waiting
 
     def __iter__(self) -> Iterator[list[Canvas]]:
         done = self.position.batch
         self.lane.load_state_dict({"epoch": self.position.epoch, "position": done})
         left = self.plan.steps_an_epoch * self.plan.accumulate - done
-        for _, batch in zip(range(left), self.lane, strict=False):
+        batches = iter(self.lane)
+        for _ in range(left):
+            with self.waiting():
+                batch = next(batches, None)
+            if batch is None:
+                return
             yield batch
 
 

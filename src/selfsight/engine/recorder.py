@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,8 @@ class Recorder:
 
     def publish(self, training: Training, outcome: dict[str, Any]) -> None:
         """Write the encoder as it is now, and the summary."""
-        done = {"method": self.config["method"], "epoch": training.position.epoch}
+        position = training.position
+        done = {"method": self.config["method"], "epoch": position.epoch, "step": position.step}
         save_encoder(training.method.exported, self.path, **done)
         self.summarise(training, outcome)
 
@@ -86,8 +88,15 @@ class Recorder:
             "bad_images": [name for bad in self.bad for name in bad.names],
             **describe_hardware(self.hardware),
         }
-        text = json.dumps(summary, indent=2) + "\n"
+        text = json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n"
         write_atomically(self.path / "summary.json", lambda file: file.write(text.encode()))
+
+
+def without_nan(value: Any) -> Any:
+    """What JSON can hold: numbers that are none, as those of a diverged run, become null."""
+    if isinstance(value, dict):
+        return {name: without_nan(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check_names(path: Path, stored: dict[str, Any], names: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from selfsight.engine.module import Training
 from selfsight.engine.monitor import Monitor, Ration
 from selfsight.engine.progress import Progress
 from selfsight.engine.recorder import Recorder
-from selfsight.engine.signals import StopRequest
+from selfsight.engine.signals import Leave, StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +87,22 @@ class Supervisor(Callback):
         self._mark(pl_module)
         self.stop.take_over()
 
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        """From the first step on a signal waits for the step to be done."""
+        self.stop.be_patient()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Keep what there is where waiting for images was ended by a signal or by a worker's death."""
+        assert isinstance(pl_module, Training)
+        position = pl_module.position
+        if not (self.stop.between and position.step and pl_module.between_steps):
+            return
+        self._keep(pl_module)
+        if isinstance(exception, Leave):
+            self.reason = "interrupted"
+        elif self.recorder is not None and self.recorder.checkpoint.exists():
+            log.warning("a checkpoint at step %d is written: go on with resume", position.step)
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """After each micro-batch; the rest happens between optimiser steps alone."""
         assert isinstance(pl_module, Training)
@@ -100,13 +116,13 @@ class Supervisor(Callback):
             self._log(trainer, pl_module, self._row(pl_module))
         self._obey_wishes(trainer, position.step)
         if not trainer.should_stop and time.monotonic() - self.saved >= self.checkpoint_seconds:
-            self._save(pl_module)
+            self._keep(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure, log, write; or, when stopped within the epoch, only keep what there is."""
         assert isinstance(pl_module, Training)
         if not pl_module.epoch_complete:
-            self._save(pl_module)
+            self._keep(pl_module)
             return
         row = self._row(pl_module)
         pl_module.end_epoch()
@@ -119,8 +135,7 @@ class Supervisor(Callback):
         self._obey_wishes(trainer, 0)
         if last or trainer.should_stop or self.writing.allows(self.seconds):
             with self.writing.use():
-                self._save(pl_module)
-                self._publish(pl_module)
+                self._keep(pl_module)
         self._mark(pl_module)
 
     def _measure(self, trainer: Trainer, training: Training, *, always: bool) -> dict[str, float]:
@@ -191,13 +206,11 @@ class Supervisor(Callback):
             log.warning("stopping: %s", reason)
         trainer.should_stop = True
 
-    def _save(self, training: Training) -> None:
+    def _keep(self, training: Training) -> None:
+        """Write a checkpoint and the encoder as it is, so that a run stopped in its first epoch has one, too."""
         self.saved = time.monotonic()
         if self.recorder is not None and all_finite(training):
             self.recorder.save(training, self.state_dict())
-
-    def _publish(self, training: Training) -> None:
-        if self.recorder is not None and all_finite(training):
             self.recorder.publish(training, self.outcome())
 
 

@@ -29,15 +29,16 @@ from selfsight.data import (
 )
 from selfsight.data.lanes import MARGIN, decoded_bytes
 from selfsight.distributed import convert_sync_batchnorm, gather
-from selfsight.engine.hardware import Hardware, reproducible
+from selfsight.engine.hardware import Hardware, Place, place, reproducible
 from selfsight.engine.images import Images, chosen, has_classes, some_of
+from selfsight.engine.meeting import Started
 from selfsight.engine.metrics import Metrics
 from selfsight.engine.module import EpochLoader, Plan, Position, Training
 from selfsight.engine.monitor import Buffers, Monitor, affordable, at_rest
 from selfsight.engine.optimisers import scaled_rate
 from selfsight.engine.progress import Progress
 from selfsight.engine.recorder import Recorder
-from selfsight.engine.signals import StopRequest
+from selfsight.engine.signals import Leave, StopRequest
 from selfsight.engine.supervisor import Supervisor
 from selfsight.methods.base import Method, Optimisation
 from selfsight.nets import attend_by_products, has_few_tokens
@@ -215,6 +216,7 @@ def make_trainer(hardware: Hardware, plan: Plan, position: Position, supervisor:
         max_epochs=plan.epochs - position.epoch,
         accumulate_grad_batches=plan.accumulate,
         callbacks=[supervisor],
+        plugins=[Started(place() if hardware.external else Place())],  # Lightning would look for SLURM and others
         benchmark=hardware.accelerator == "gpu",
         logger=False,
         enable_checkpointing=False,
@@ -250,6 +252,7 @@ def begin(
     images: Images,
     hardware: Hardware,
     *,
+    stop: StopRequest,
     max_minutes: float | None = None,
 ) -> tuple[Recorder, Supervisor]:
     """Who writes down what happens, and who watches it."""
@@ -265,7 +268,7 @@ def begin(
         metrics=Metrics(path) if first else None,
         monitor=monitor,
         progress=Progress(training.plan.epochs, training.plan.steps, sys.stderr if first else None),
-        stop=StopRequest(),
+        stop=stop,
         waited=lambda: lane.wait,
         checkpoint_minutes=config["checkpoint_minutes"],
         on_alarm=config["on_alarm"],
@@ -300,10 +303,14 @@ def fit(training: Training, lane: Lane, supervisor: Supervisor, hardware: Hardwa
     if training.position.epoch >= training.plan.epochs:
         log.info("this run is finished")
         return
-    with quiet_lightning(), reproducible(hardware.accelerator), supervisor.stop:
+    with quiet_lightning(), reproducible(hardware.accelerator):
         trainer = make_trainer(hardware, training.plan, training.position, supervisor)
+        loader = EpochLoader(lane, training.plan, training.position, supervisor.stop.at_rest)
         try:
-            trainer.fit(training, train_dataloaders=EpochLoader(lane, training.plan, training.position))
+            trainer.fit(training, train_dataloaders=loader)
+        except Leave:
+            if supervisor.reason is None:  # not between two steps, so that nothing was saved
+                raise
         finally:
             if supervisor.metrics is not None:
                 supervisor.metrics.close()
