@@ -135,3 +135,35 @@ def test_bad_input(run, digits, tmp_path):
         evaluate(run, tmp_path / "alike.npz", test_split="val")
     with pytest.raises(ValueError, match="no encoder at"):
         evaluate(tmp_path / "nowhere", "digits")
+
+
+def colours(root, part, names):
+    """Ten images of each colour, a folder a colour."""
+    for name in names:
+        (root / part / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("RGB", (8, 8), name).save(root / part / name / f"{number}.png")
+    return root / part
+
+
+def test_parts_of_different_classes_share_one_list(tmp_path, capsys):
+    parts = {
+        "train": colours(tmp_path, "train", ["blue", "lime", "red", "yellow"]),
+        "test": colours(tmp_path, "test", ["lime", "red", "white", "yellow"]),
+    }
+    records = evaluate("resnet_slim", parts, protocols="knn,ridge,linear")
+    assert "classes only in the test part: white (10 images); they count as wrong" in capsys.readouterr().out
+    assert [top1(records, "pixels", name) for name in ("knn", "ridge", "linear")] == [0.75] * 3
+
+
+def test_numbers_on_a_scale_are_no_classes(tmp_path):
+    for name, values in (("scale", [20 + 0.37 * row for row in range(30)]), ("own", range(30))):
+        rows = [f"red/{row % 10}.png,{value}" for row, value in enumerate(values)]
+        (tmp_path / f"{name}.csv").write_text("path,age\n" + "\n".join(rows))
+    colours(tmp_path, ".", ["red"])
+    with pytest.raises(
+        ValueError, match=r"labels of .*scale.csv are numbers on a scale, such as 20.37, and no classes"
+    ):
+        evaluate("resnet_slim", tmp_path / "scale.csv", protocols="ridge", label="age")
+    with pytest.raises(ValueError, match=r"differ from image to image \(\d+ values for \d+ images\), and no classes"):
+        evaluate("resnet_slim", tmp_path / "own.csv", protocols="ridge", label="age")

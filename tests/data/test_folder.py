@@ -11,8 +11,9 @@ import torch
 
 from selfsight.data import FolderSource, UnreadableImage, identity, numeric_metadata, open_source, splits
 from selfsight.data.files import SUFFIXES
-from selfsight.data.folder import RUN_MARKER, scan
+from selfsight.data.folder import scan
 from selfsight.engine.images import Images
+from selfsight.naming import RUN_MARKER
 
 from .conftest import picture, write
 

@@ -63,7 +63,7 @@ def test_whole_numbers_are_classes_until_most_images_have_one_of_their_own():
 
 @pytest.mark.parametrize("value", [[1, 2], (1, 2), np.array([1, 2]), {"a": 1}])
 def test_several_labels_in_one_are_refused(value):
-    with pytest.raises(ValueError, match="which is more than one"):
+    with pytest.raises(ValueError, match="is more than one: give each image one"):
         read_labels(pd.Series([value] * 2))
 
 
@@ -149,6 +149,11 @@ class Items(Dataset):
 def test_codes_of_a_dataset_have_names_where_all_of_them_do(targets, codes, classes):
     found = open_source(Items(targets, ["c", "a", "b"]))
     assert (found.labels.tolist(), found.classes) == (codes, classes)
+
+
+def test_a_column_of_whole_numbers_with_gaps_is_read():
+    found = source(label=pd.array([4, 4, None, 9, 9, -1], dtype="Int64"))
+    assert (found.labels.tolist(), found.classes) == ([0, 0, -1, 1, 1, -1], ["4", "9"])
 
 
 def test_values_of_any_array():

@@ -144,6 +144,10 @@ def test_separators(table, separator, suffix):
     assert source.labels.tolist() == [0, 1] * 3
 
 
+def test_a_first_line_with_the_separator_is_no_header(table):
+    assert open_source(table(["a", "b"] * 3, header="sep=;\npath;label", separator=";")).classes == ["a", "b"]
+
+
 def test_decimal_commas_between_semicolons(table):
     source = open_source(table(["1,5", "-2,25"] * 3, header="path;age", separator=";"))
     assert numeric_metadata(source)["age"].tolist() == [1.5, -2.25] * 3

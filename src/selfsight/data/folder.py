@@ -14,11 +14,10 @@ import pandas as pd
 from selfsight.data.files import SUFFIXES, FileSource
 from selfsight.data.labels import NO_LABEL, Labels, encode_labels, with_labels
 from selfsight.data.sources import Source
-from selfsight.naming import listed, printable
+from selfsight.naming import RUN_MARKER, listed, printable
 
 log = logging.getLogger(__name__)
 
-RUN_MARKER = "selfsight-run.json"  # lies in the folder of every run
 SYSTEM = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db", "desktop.ini"}
 
 SPLITS = {

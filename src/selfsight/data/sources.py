@@ -75,9 +75,9 @@ class Source:
     @property
     def labels(self) -> np.ndarray | None:
         """`(N,)` int64 class codes, -1 where missing; None where there are none, or numbers on a scale."""
-        if "label" not in self.metadata or not pd.api.types.is_integer_dtype(self.metadata["label"]):
-            return None
-        return self.metadata["label"].to_numpy(np.int64)
+        dtype = self.metadata["label"].dtype if "label" in self.metadata else None
+        codes = isinstance(dtype, np.dtype) and dtype.kind in "iu"
+        return self.metadata["label"].to_numpy(np.int64) if codes else None
 
 
 class Subset(Source):

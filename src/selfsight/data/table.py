@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 READERS = (".csv", ".tsv", ".parquet")
 ADDRESS = re.compile(r"(?!file:)[A-Za-z][\w+.-]+://")
+ODD = re.compile(r"^[~\s]|\s$|\\|^file:|//|(^|/)\.(/|$)|/$")  # what a path needs a second look for
 LOOKED_AT = 16
 
 
@@ -70,6 +71,9 @@ def read_table(table: Path, path_column: str) -> pd.DataFrame:
 def check_columns(rows: pd.DataFrame, table: Path, label: str, path_column: str) -> None:
     """Refuse a table that lacks what is asked of it."""
     names = [str(name) for name in rows]
+    twice = [name for name in (path_column, label) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{table} has several columns called {twice[0]!r}: rename all but one")
     if path_column not in rows:
         if any(name.lower().endswith(SUFFIXES) for name in names):
             raise ValueError(
@@ -99,10 +103,16 @@ def find_paths(cells: pd.Series, table: Path) -> list[str]:
     if empty:
         more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
         raise ValueError(f"{table} has no path in row {empty[0]}{more}: fill or drop it")
-    paths = [find_path(text, table) for text in texts]
-    changed = [text for text, path in zip(texts, paths, strict=True) if path != str(table.parent / text)]
+    folder = str(table.parent)
+    plain = "" if folder == "." else folder
+    paths = [find_path(text, folder) if ODD.search(text) else os.path.join(plain, text) for text in texts]
+    changed = [place for place, text in enumerate(texts) if ODD.search(text) and paths[place] != under(folder, text)]
     if changed:
-        log.info("%s: %d paths are understood, such as %s", printable(table), len(changed), printable(changed[0]))
+        first = changed[0]
+        log.info(
+            "%s: %d paths are not there as they are written and are read otherwise, such as %s as %s",
+            printable(table), len(changed), printable(texts[first]), printable(paths[first]),
+        )  # fmt: skip
     some = list(zip(texts, paths, strict=True))[:LOOKED_AT]
     here = next((text for text, _ in some if os.path.isfile(text)), None)
     if here is not None and not any(os.path.exists(path) for _, path in some):
@@ -113,19 +123,24 @@ def find_paths(cells: pd.Series, table: Path) -> list[str]:
     return paths
 
 
-def find_path(text: str, table: Path) -> str:
-    """The file that a cell names: relative to the table's folder; ~, file:// and backslashes are understood where
+def find_path(text: str, folder: str) -> str:
+    """The file that a cell names: relative to `folder`; ~, file:// and backslashes are understood where
     there is no file of that very name."""
     if ADDRESS.match(text):
-        raise ValueError(f"{table} names {printable(text)!r}, an address: download the images and write their paths")
-    path = str(table.parent / text)
-    if not (text.startswith(("~", "file:")) or "\\" in text or text != text.strip()) or os.path.lexists(path):
+        raise ValueError(f"a table names {printable(text)!r}, an address: download the images and write their paths")
+    path = under(folder, text)
+    if os.path.lexists(path):
         return path
     text = text.strip()
     if text.startswith("file:"):
         text = re.sub("^file:(//(localhost)?)?(?=/)", "", unquote(text, errors="surrogateescape"))
     tries = [text, os.path.expanduser(text), text.replace("\\", "/")]
-    return next((found for one in tries if os.path.lexists(found := str(table.parent / one))), path)
+    return next((found for one in tries if os.path.lexists(found := under(folder, one))), path)
+
+
+def under(folder: str, text: str) -> str:
+    """A path from `folder`, without the dots and slashes that mean nothing."""
+    return str(Path(folder) / text)
 
 
 def by_split_column(source: Source) -> dict[str, Source]:

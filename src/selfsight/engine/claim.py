@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from selfsight.engine.checkpoints import write_atomically
-from selfsight.engine.run_folder import MARKER, check_same_run, config_hash, open_run
+from selfsight.engine.run_folder import check_same_run, config_hash, open_run
 from selfsight.methods import method_name
+from selfsight.naming import RUN_MARKER
 
 try:
     import fcntl
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 WRITTEN = {
     "": (
         "config.yaml", "metrics.csv", "views.png", "log.txt", "held_out.csv", "summary.json", "encoder.safetensors",
-        "encoder.json", "non_finite.pt", "evaluation*.json", "*.tmp", ".encoder.*", MARKER,
+        "encoder.json", "non_finite.pt", "evaluation*.json", "*.tmp", ".encoder.*", RUN_MARKER,
     ),
     "checkpoints": ("last.ckpt", "last.ckpt.tmp"),
     "tensorboard": ("events.out.tfevents.*",),
@@ -93,7 +94,7 @@ class Claim:
             if overwrite:
                 refuse_sources(self._path, sources)
             self._check()
-            if (self._path / MARKER).exists():
+            if (self._path / RUN_MARKER).exists():
                 os.close(hold(self._path, certain=resume or overwrite))
 
     @property
@@ -133,7 +134,7 @@ class Claim:
         if not self.first:
             return path
         self._make(path)
-        known = (path / MARKER).exists()
+        known = (path / RUN_MARKER).exists()
         try:
             self._descriptor = hold(path, certain=self.resume or self.overwrite)
         except OSError as error:
@@ -143,7 +144,7 @@ class Claim:
             self._check()  # again, now that nobody else can change it
         except ValueError:
             if not known:
-                (path / MARKER).unlink()
+                (path / RUN_MARKER).unlink()
             raise
         stored = (path / "config.yaml").exists()
         if self.resume and stored:
@@ -181,10 +182,10 @@ class Claim:
         assert path is not None
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file: name a folder with out")
-        others = [name for name in os.listdir(path) if name != MARKER] if path.is_dir() else []
+        others = [name for name in os.listdir(path) if name != RUN_MARKER] if path.is_dir() else []
         if not others:
             return
-        marked, begun = (path / MARKER).exists(), any((path / name).exists() for name in KEPT)
+        marked, begun = (path / RUN_MARKER).exists(), any((path / name).exists() for name in KEPT)
         if self.resume and ((path / "config.yaml").exists() or (marked and not begun)):
             return
         if self.resume:
@@ -195,7 +196,7 @@ class Claim:
                 way = "resume goes on with the run in it, or choose another out"
             raise ValueError(f"{path} is not empty: {way}")
         if not marked:
-            raise ValueError(f"{path} is not empty and not known to be a run (no {MARKER}): choose another out")
+            raise ValueError(f"{path} is not empty and not known to be a run (no {RUN_MARKER}): choose another out")
         strange = sorted(strangers(path))
         if strange:
             named = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
@@ -214,7 +215,7 @@ def hold(path: Path, *, certain: bool) -> int:
     Raises:
         ValueError: when another process holds it.
     """
-    marker = path / MARKER
+    marker = path / RUN_MARKER
     while True:
         descriptor = os.open(marker, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -280,14 +281,14 @@ def strangers(path: Path) -> list[str]:
 def remove(path: Path, *, marker: bool = True) -> None:
     """Delete what selfsight wrote into a run's folder, the marker last, and nothing else."""
     for name, ours in list(entries(path)):
-        if ours and name != MARKER:
+        if ours and name != RUN_MARKER:
             (path / name).unlink(missing_ok=True)
     for name in WRITTEN:
         folder = path / name
         if name and folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
             folder.rmdir()
     if marker:
-        (path / MARKER).unlink(missing_ok=True)
+        (path / RUN_MARKER).unlink(missing_ok=True)
 
 
 def refuse_sources(path: Path, sources: tuple[Any, ...]) -> None:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from selfsight.nets import Encoder
 
-MARKER = "selfsight-run.json"  # in every run's folder: what reads images leaves that folder out
-
 # What says where or how a run is carried out, and not what it computes: free to differ on resuming.
 FREE = {"data", "workers", "lane", "devices", "checkpoint_minutes", "on_alarm", "max_bad", "compile"}
 
