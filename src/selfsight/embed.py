@@ -24,6 +24,7 @@ def embed(
     split: str | None = None,
     label: str = "label",
     path_column: str = "path",
+    channels: int | None = None,
     image_size: int | None = None,
     pretrained: bool = False,
     batch_size: int = 256,
@@ -46,6 +47,7 @@ def embed(
     split: train, val or test; by default all there are.
     label: column of a table that holds the class.
     path_column: column of a table that holds the paths of the images.
+    channels: how many channels images are read with; by default the encoder's, else what the data suggest.
     image_size: pixels a side; by default what the encoder was trained with.
     pretrained: load timm's own weights, where `model` is a name.
     batch_size: images at a time; it changes no result.
@@ -60,16 +62,17 @@ def embed(
 
     from selfsight.data import splits
     from selfsight.probes.features import Reader
-    from selfsight.probes.subjects import channels_for, find_encoder
+    from selfsight.probes.subjects import as_encoder_reads, channels_for, find_encoder
 
     out = Path(out)
     check_target(out, overwrite)
     subject: Any = getattr(model, "path", model)
-    parts = splits(data, label=label, path_column=path_column, channels=channels_for(subject, pretrained))
+    parts = splits(data, label=label, path_column=path_column, channels=channels_for(subject, pretrained, channels))
     if split is not None and split not in parts:
         raise ValueError(f"the data has no split {split!r} but {', '.join(map(repr, parts))}")
     chosen = parts if split is None else {split: parts[split]}
     encoder = find_encoder(subject, next(iter(chosen.values())), image_size, pretrained=pretrained, seed=seed)
+    chosen = {name: as_encoder_reads(source, encoder.spec) for name, source in chosen.items()}
     reader = Reader(
         encoder.spec, image_size, batch_size=batch_size, workers=workers, device=devices, precision=precision
     )

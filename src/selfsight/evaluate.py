@@ -23,6 +23,7 @@ def evaluate(
     baselines: bool = True,
     label: str = "label",
     path_column: str = "path",
+    channels: int | None = None,
     test_split: str | None = None,
     limit: int | None = None,
     image_size: int | None = None,
@@ -49,6 +50,7 @@ def evaluate(
     baselines: judge the untrained encoder and the pixels, too.
     label: column of a table that holds the class.
     path_column: column of a table that holds the paths of the images.
+    channels: how many channels images are read with; by default the encoder's, else what the data suggest.
     test_split: the part to test on; by default test, else val, else a held-out 20 %.
     limit: learn from this many images only, drawn by the seed with the shares of the labels kept.
     image_size: pixels a side; by default what the encoder was trained with.
@@ -65,7 +67,14 @@ def evaluate(
     from selfsight.data.classes import unseen_classes
     from selfsight.probes.features import Reader, pixels
     from selfsight.probes.protocols import judge, protocol_names, table
-    from selfsight.probes.subjects import channels_for, find_encoder, is_name, train_and_test, untrained
+    from selfsight.probes.subjects import (
+        as_encoder_reads,
+        channels_for,
+        find_encoder,
+        is_name,
+        train_and_test,
+        untrained,
+    )
 
     names = protocol_names(protocols)
     subject: Any = getattr(model, "path", model)
@@ -75,7 +84,7 @@ def evaluate(
         seed=seed,
         label=label,
         path_column=path_column,
-        channels=channels_for(subject, pretrained),
+        channels=channels_for(subject, pretrained, channels),
     )
     print(said)
     train, test = labelled(train, "training", limit, seed), labelled(test, "test")
@@ -84,6 +93,7 @@ def evaluate(
         print(unseen)
 
     encoder = find_encoder(subject, train, image_size, pretrained=pretrained, seed=seed)
+    train, test = (as_encoder_reads(source, encoder.spec) for source in (train, test))
     reader = Reader(
         encoder.spec, image_size, batch_size=batch_size, workers=workers, device=devices, precision=precision
     )

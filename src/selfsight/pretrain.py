@@ -36,6 +36,7 @@ def pretrain(
     split: str | None = None,
     label: str = "label",
     path_column: str = "path",
+    channels: int | None = None,
     debias: str | None = None,
     debias_weight: float | None = None,
     debias_form: Literal["kl", "moments"] = "kl",
@@ -84,6 +85,8 @@ def pretrain(
         split: Which part of the data; by default "train" where there is one, else all.
         label: A table's column of labels; only the monitor and methods that say so look at labels.
         path_column: A table's column of paths, relative to the table's folder.
+        channels: How many channels images are read with: 1 grey, 3 RGB, 4 RGB and alpha; of arrays, how long the
+            axis of channels is. By default what the data suggest.
         debias: A column of groups, such as sites, that the embeddings shall not tell apart within a class or
             between two: FairKL is added to the loss. Needs labels.
         debias_weight: Of FairKL, beside the method's loss; by default 1 for "kl" and 100 for "moments", whose
@@ -139,7 +142,14 @@ def pretrain(
 
     with engine.StopRequest() as stop, engine.Meeting(hardware) as meeting, claim, engine.run_log(hardware.rank) as log:
         images = engine.divide(
-            data, split=split, limit=limit, label=label, path_column=path_column, seed=seed, hold_out=monitor
+            data,
+            split=split,
+            limit=limit,
+            label=label,
+            path_column=path_column,
+            channels=channels,
+            seed=seed,
+            hold_out=monitor,
         )
         size = choose_size(images.train, image_size)
         net = engine.build_for(images.train, encoder, size, encoder_options, mean=mean, std=std, seed=seed)

@@ -9,6 +9,7 @@ from selfsight.data.folder import FolderSource
 from selfsight.data.labels import encode_labels, numeric_metadata
 from selfsight.data.lanes import Lane, ResidentLane, StreamingLane, open_lane
 from selfsight.data.opening import open_source, splits
+from selfsight.data.ranges import as_trained
 from selfsight.data.sizes import choose_size
 from selfsight.data.sources import (
     Source,
@@ -32,6 +33,7 @@ __all__ = [
     "StreamingLane",
     "TableSource",
     "UnreadableImage",
+    "as_trained",
     "choose_size",
     "digits",
     "encode_labels",

@@ -12,31 +12,48 @@ from torch import Tensor
 
 from selfsight.data.decoding import shrink
 from selfsight.data.sources import Source, range_of, seeded_sample
+from selfsight.data.values import NotANumber, extremes, full_range
 
+LOOKED_AT_VALUES = 2**24  # at a time
 FEW = 4  # an axis this short is taken for channels
+MOST_BANDS = 16  # of sensors with more than colours
 
 
 def channel_axis(shape: Sequence[int], channels: int | None = None, *, of: str = "the array") -> int | None:
     """Which axis of one image holds its channels: 0, -1, or None where there is none.
 
-    Two axes are a grey image. With three or four, an axis of length `channels` (1 to 4 unless
-    given) at exactly one end holds the channels; the last wins where both could. Otherwise
-    three axes are a grey volume.
+    Two axes are a grey image. With three or four, an axis of length `channels` (1 to 4 unless given) at exactly
+    one end holds the channels. Otherwise three axes are a grey volume where its sides are alike (`is_volume`) or
+    `channels` is 1.
+
+    Raises:
+        ValueError: for what could be read in several ways, naming the `channels` that would tell.
     """
+    shown = f"{of} has images of shape {tuple(shape)}"
+    if len(shape) not in (2, 3, 4) or min(shape) == 0:
+        raise ValueError(f"{shown}: expected 2-D or 3-D, with or without channels, and pixels")
     if len(shape) == 2:
+        if channels not in (None, 1):
+            raise ValueError(f"{shown}, which are grey, and channels is {channels}: leave it out")
         return None
-    if len(shape) not in (3, 4):
-        raise ValueError(f"{of} has images of shape {tuple(shape)}: expected 2-D or 3-D, with or without channels")
-    fits = (lambda length: length == channels) if channels else (lambda length: length <= FEW)
-    if fits(shape[-1]):
-        return -1
-    if fits(shape[0]):
-        return 0
-    if len(shape) == 3 and channels in (None, 1):
+    first, last = ((length == channels) if channels else (length <= FEW) for length in (shape[0], shape[-1]))
+    if first and last:
+        raise ValueError(
+            f"{shown}, and both ends may hold the channels: name their number with channels=, or turn them"
+        )
+    if first or last:
+        return 0 if first else -1
+    if len(shape) == 3 and (channels == 1 or (channels is None and is_volume(shape))):
         return None
-    raise ValueError(
-        f"cannot tell the channels of {of} with images of shape {tuple(shape)}: name their number with channels="
-    )
+    ends = " or ".join(f"channels={length}" for length in dict.fromkeys((shape[0], shape[-1])))
+    volume = ", or channels=1 if they are grey volumes" if len(shape) == 3 else ""
+    raise ValueError(f"{shown}: cannot tell which axis holds channels; name their number, {ends}{volume}")
+
+
+def is_volume(shape: Sequence[int]) -> bool:
+    """Whether three axes are surely space: all of a length, or none at the ends short enough to be channels."""
+    shorter = min(shape[0], shape[-1])
+    return len(set(shape)) == 1 or (shorter > MOST_BANDS and 2 * shorter >= max(shape))
 
 
 def as_channels_first(array: np.ndarray | Tensor, axis: int | None) -> Tensor:
@@ -49,11 +66,25 @@ def _plain(array: np.ndarray) -> np.ndarray:
     """An array that torch accepts: native byte order, writable, of a type it knows."""
     if array.dtype.kind not in "buif":
         raise ValueError(f"arrays of {array.dtype} are not images: use uint8, uint16, int16 or float32")
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError("a masked array says nothing of the values below its mask: fill them in")
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"a value is {array.max()}, which no signed 64-bit number is: use smaller ones")
+    if array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
     if not array.dtype.isnative or array.dtype in (np.uint32, np.uint64):
         array = array.astype(
             np.int64 if array.dtype.kind == "u" and array.itemsize > 2 else array.dtype.newbyteorder("=")
         )
     return array if array.flags.writeable and min(array.strides, default=0) >= 0 else array.copy()
+
+
+def _plain_tensor(images: Tensor) -> Tensor:
+    """A tensor on the CPU of a type that NumPy has."""
+    if images.is_complex() or images.is_sparse or images.is_quantized:
+        raise ValueError(f"tensors of {images.dtype} in {images.layout} are not images: use uint8, uint16 or float32")
+    images = images.detach().cpu()
+    return images if images.dtype != torch.bfloat16 else images.to(torch.float32)
 
 
 class ArraySource(Source):
@@ -78,7 +109,7 @@ class ArraySource(Source):
                 f"{name} has shape {tuple(images.shape)}: expected at least one image in an array (N, H, W), "
                 "(N, C, H, W), (N, H, W, C), (N, D, H, W) or (N, C, D, H, W)"
             )
-        self.images = images.detach().cpu() if isinstance(images, Tensor) else images
+        self.images = _plain_tensor(images) if isinstance(images, Tensor) else images
         self.axis = channel_axis(images.shape[1:], channels, of=name)
         first = self._pixels(0)
         metadata = pd.DataFrame(index=pd.RangeIndex(len(images))) if metadata is None else metadata
@@ -94,7 +125,7 @@ class ArraySource(Source):
     def _pixels(self, index: int) -> Tensor:
         return as_channels_first(self.images[index], self.axis)
 
-    def read(self, index: int, size: int | None = None) -> Tensor:
+    def _read(self, index: int, size: int | None) -> Tensor:
         return shrink(self._pixels(index), size).contiguous()
 
     def shape(self, index: int) -> tuple[int, ...]:
@@ -104,7 +135,21 @@ class ArraySource(Source):
         if isinstance(self.images, np.memmap):
             return None
         images = torch.from_numpy(_plain(self.images)) if isinstance(self.images, np.ndarray) else self.images
+        if not within(images, self.value_range):
+            return None  # image by image, each of which is looked at
         return images[:, None] if self.axis is None else images.movedim(self.axis if self.axis < 0 else 1, 1)
+
+
+def within(images: Tensor, value_range: tuple[float, float]) -> bool:
+    """Whether all values of images `(N, ...)` are numbers in a range; a part at a time (16-bit ones are widened)."""
+    if full_range(images.dtype) == value_range:
+        return True
+    rows = max(1, LOOKED_AT_VALUES // max(1, images[0].numel()))
+    try:
+        found = [extremes(part) for part in images.split(rows)]
+    except NotANumber:
+        return False
+    return value_range[0] <= min(low for low, _ in found) and max(high for _, high in found) <= value_range[1]
 
 
 def digits(name: str = "digits") -> ArraySource:

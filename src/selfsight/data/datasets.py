@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from selfsight.data.arrays import as_channels_first, channel_axis
-from selfsight.data.decoding import UnreadableImage, common_format, image_to_tensor, kind_of, shrink
+from selfsight.data.decoding import UnreadableImage, image_to_tensor, shrink
+from selfsight.data.kinds import common_format, kind_of
 from selfsight.data.labels import encode_labels
 from selfsight.data.sources import Source, range_of, seeded_sample
 
@@ -37,7 +38,7 @@ class DatasetSource(Source):
         looked_at = [self._item(int(i))[0] for i in seeded_sample(len(dataset), LOOKED_AT, seed=0)]
         self.form = None
         if isinstance(looked_at[0], Image.Image):
-            self.form = common_format({kind_of(image) for image in looked_at}, channels)
+            self.form = common_format([kind_of(image) for image in looked_at], channels)
         self.channels_given = channels
         sample = [self._tensor(image) for image in looked_at]
         codes, classes = _labels(dataset, self._item)
@@ -50,7 +51,7 @@ class DatasetSource(Source):
             classes=classes,
         )
 
-    def read(self, index: int, size: int | None = None) -> Tensor:
+    def _read(self, index: int, size: int | None) -> Tensor:
         try:
             image, _ = self._item(index)
             return shrink(self._tensor(image).contiguous(), size)
@@ -69,7 +70,7 @@ class DatasetSource(Source):
         if isinstance(image, Image.Image):
             if self.form is None:
                 raise ValueError(f"{type(self.dataset).__name__} mixes PIL images with arrays")
-            return image_to_tensor(ImageOps.exif_transpose(image), self.form)
+            return image_to_tensor(image, self.form)
         return as_channels_first(image, channel_axis(image.shape, self.channels_given, of=type(self.dataset).__name__))
 
 

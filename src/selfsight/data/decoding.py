@@ -2,74 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
+import zlib
 from io import BytesIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from selfsight.data.kinds import (
+    BITS,
+    NAMES,
+    PHOTOMETRIC,
+    WHITE_IS_ZERO,
+    ImageFormat,
+    depth_of,
+    jpeg2000_size,
+    tag,
+)
+from selfsight.data.values import UnreadableImage
+
+__all__ = ["DECODE_ERRORS", "ImageFormat", "UnreadableImage", "decode", "encoded_shape", "resample", "shrink"]
+
 LONGEST = 3  # the long side is kept below this many times the short side asked for
-DECODE_ERRORS = (
+# what Pillow's readers raise for files that are cut short or written over, as their many authors chose
+BROKEN = (
     OSError,
     ValueError,
     SyntaxError,
     RuntimeError,
     EOFError,
-    IndexError,
-    KeyError,
-    Image.DecompressionBombError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    AttributeError,
+    struct.error,
+    zlib.error,
 )
+DECODE_ERRORS = (*BROKEN, Image.DecompressionBombError)
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-
-
-class UnreadableImage(ValueError):
-    """An image that cannot be decoded; lanes name it and go on."""
-
-
-@dataclass(frozen=True)
-class ImageFormat:
-    """What every image of a source is converted to: 8-bit grey, RGB or RGBA, 16-bit grey, or float grey."""
-
-    channels: int = 3
-    dtype: torch.dtype = torch.uint8
-
-    def __post_init__(self):
-        known = (1, 3, 4) if self.dtype == torch.uint8 else (1, 3)
-        if self.channels not in known:
-            raise ValueError(
-                f"image files of type {self.dtype} have {known} channels, not {self.channels}: use .npy arrays"
-            )
-
-
-def kind_of(image: Image.Image) -> tuple[str, bool]:
-    """PIL's mode of an image, and whether any of its pixels is not opaque."""
-    if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
-        return image.mode, False
-    return image.mode, bool((np.asarray(image.convert("RGBA").getchannel("A")) < 255).any())
-
-
-def common_format(kinds: set[tuple[str, bool]], channels: int | None) -> ImageFormat:
-    """The format that loses nothing of images of these kinds.
-
-    All grey makes one channel, of 16 bits or floats only if all are; a transparent image makes
-    four channels; everything else makes three. `channels` overrides the count.
-    """
-    modes = {mode for mode, _ in kinds}
-    dtype = torch.uint8
-    if modes <= set(DEEP_MODES):
-        dtype = torch.uint16
-    elif modes == {"F"}:
-        dtype = torch.float32
-    if channels is None:
-        if modes <= {"1", "L", "F", *DEEP_MODES}:
-            channels = 1
-        else:
-            channels = 4 if any(transparent for _, transparent in kinds) else 3
-    return ImageFormat(channels, dtype)
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode(data: bytes, form: ImageFormat, size: int | None = None) -> Tensor:
@@ -80,48 +62,106 @@ def decode(data: bytes, form: ImageFormat, size: int | None = None) -> Tensor:
     """
     with Image.open(BytesIO(data)) as image:
         width, height = scaled_shape(image.size, size)
-        target = (width, height) if _turned(image) else (height, width)
+        turn = orientation(image)
+        target = (width, height) if turn >= 5 else (height, width)
         image.draft(None, (width, height))
-        ImageOps.exif_transpose(image, in_place=True)
-        return resample(image_to_tensor(image, form), target)
+        pixels = image_to_tensor(image, form, turn)
+        return resample(pixels, target)
 
 
 def encoded_shape(path: str) -> tuple[int, int]:
     """Height and width of an image file, upright, mostly from its header."""
     with Image.open(path) as image:
-        return (image.width, image.height) if _turned(image) else (image.height, image.width)
+        return (image.width, image.height) if orientation(image) >= 5 else (image.height, image.width)
 
 
-def _turned(image: Image.Image) -> bool:
-    """Whether height and width are exchanged in the file; PIL has put those of a TIFF right by itself."""
+def orientation(image: Image.Image) -> int:
+    """How the camera was held, from 1 to 8 as EXIF counts; 1 for a TIFF, which Pillow turns by itself."""
     if image.format == "TIFF":
         image.load()
-        return False
-    return image.getexif().get(0x0112, 1) >= 5
+        return 1
+    try:
+        found = image.getexif().get(0x0112, 1)
+    except BROKEN:  # the pixels are whole where only the EXIF is not
+        return 1
+    return found if found in UPRIGHT else 1
 
 
-def image_to_tensor(image: Image.Image, form: ImageFormat) -> Tensor:
-    """A PIL image in another format, `(C, H, W)`."""
-    if form.dtype == torch.uint8:
-        if image.mode in DEEP_MODES:
-            image = Image.fromarray((_deep_grey(image) >> 8).astype(np.uint8))
-        if "transparency" in image.info:
-            image = image.convert("RGBA")
-        if image.mode != MODES[form.channels]:
-            image = image.convert(MODES[form.channels])
-        array = np.array(image)
-        return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
-    if form.dtype == torch.float32:
-        grey = np.array(image.convert("F"))
-    elif image.mode in DEEP_MODES:
-        grey = _deep_grey(image)
-    else:
-        grey = np.asarray(image.convert("L")).astype(np.uint16) * 257
-    return torch.from_numpy(np.repeat(grey[None], form.channels, axis=0))
+def image_to_tensor(image: Image.Image, form: ImageFormat, turn: int | None = None) -> Tensor:
+    """A PIL image in another format, upright, `(C, H, W)`. Raises `ValueError` where its numbers do not fit it."""
+    turn = orientation(image) if turn is None else turn
+    depth = depth_of(image)
+    if depth != "8":
+        check_depth(depth, form.dtype)
+        values = numbers_of(image, depth)
+        values = (values >> 8).astype(np.uint8) if form.dtype == torch.uint8 else values
+        image = Image.fromarray(values) if form.dtype == torch.uint8 else image
+        if form.dtype != torch.uint8:
+            grey = torch.from_numpy(values).to(form.dtype)
+            return upright(grey.expand(form.channels, *grey.shape), turn).contiguous()
+    elif form.dtype not in (torch.uint8, torch.uint16):
+        check_depth(depth, form.dtype)
+    if turn in UPRIGHT:
+        image = image.transpose(UPRIGHT[turn])
+    if form.dtype == torch.uint16:
+        grey = torch.from_numpy(np.asarray(converted(image, "L")).astype(np.uint16) * 257)
+        return grey.expand(form.channels, *grey.shape).contiguous()
+    array = np.array(converted(image, MODES[form.channels]))
+    return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
 
 
-def _deep_grey(image: Image.Image) -> np.ndarray:
-    return np.asarray(image).clip(0, 65535).astype(np.uint16)
+def converted(image: Image.Image, mode: str) -> Image.Image:
+    """An image in another mode: alpha is dropped, and colours kept as they are stored."""
+    if image.mode == "LAB":
+        image = image.convert("RGB")
+    elif image.mode in ("RGBa", "La"):
+        image = image.convert({"RGBa": "RGBA", "La": "LA"}[image.mode])
+    if "transparency" in image.info and mode != "L":
+        image = image.convert("RGBA")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def check_depth(depth: str, dtype: torch.dtype) -> None:
+    """Refuse an image whose numbers do not fit the others'."""
+    fits = {
+        torch.uint8: ("8", "16"),
+        torch.uint16: ("8", "16"),
+        torch.int32: ("16", "int"),
+        torch.int64: ("16", "int", "wide"),
+        torch.float32: ("16", "int", "wide", "float"),
+    }
+    if depth not in fits[dtype]:
+        raise ValueError(f"it holds {NAMES[depth]}, and the others {str(dtype).removeprefix('torch.')}")
+
+
+def numbers_of(image: Image.Image, depth: str) -> np.ndarray:
+    """The numbers `(H, W)` of a grey image that has not 8 bits, as its file holds them."""
+    stored = jpeg2000_size(image) if image.format == "JPEG2000" else None
+    inverted = depth == "16" and tag(image, PHOTOMETRIC, 1) == WHITE_IS_ZERO
+    highest = 2 ** tag(image, BITS, 16) - 1
+    values = np.array(image)
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    if stored is not None:  # Pillow shifts them, to be unsigned and to fill 16 bits
+        bits, signed = stored
+        values = values.astype(np.int32) - 2**15 if signed else values
+        return (values >> (16 - bits)).astype(np.int32 if signed else np.uint16)
+    if depth == "int" and image.mode == "L":
+        return values.view(np.int8).astype(np.int32)
+    if depth == "wide":
+        return values.view(np.uint32).astype(np.int64)
+    if depth == "16":
+        values = values.astype(np.uint16)
+        return highest - values if inverted else values
+    return values
+
+
+def upright(pixels: Tensor, turn: int) -> Tensor:
+    """Pixels `(C, H, W)` as they were seen by a camera held as EXIF says."""
+    if turn >= 5:
+        pixels = pixels.transpose(1, 2)
+    flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(turn, ())
+    return pixels.flip(flips) if flips else pixels
 
 
 def scaled_shape(shape: tuple[int, ...], size: int | None) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -10,35 +11,41 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from selfsight.data.arrays import as_channels_first, channel_axis
-from selfsight.data.decoding import (
-    DECODE_ERRORS,
-    ImageFormat,
-    UnreadableImage,
-    common_format,
-    decode,
-    encoded_shape,
-    kind_of,
-    shrink,
-)
+from selfsight.data.decoding import DECODE_ERRORS, UnreadableImage, decode, encoded_shape, shrink
+from selfsight.data.kinds import ImageFormat, Kind, common_format, kind_of, say_kinds
 from selfsight.data.sources import Source, range_of
+from selfsight.data.tiff import described, read_tiff
+from selfsight.data.values import full_range
 from selfsight.naming import printable
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+log = logging.getLogger(__name__)
+
+# formats that hold more than pixels, or need another program
+NO_IMAGES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
+IMAGE_SUFFIXES = tuple(
+    sorted(
+        suffix
+        for suffix, form in Image.registered_extensions().items()
+        if (form in Image.OPEN or form == "MPO") and form not in NO_IMAGES
+    )
+)
 SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
+EXPECTED = ".jpg, .png, .tif and whatever else Pillow opens, or .npy"
 LOOKED_AT = 256
-LOOKED_AT_CLOSELY = 32
+LOOKED_AT_CLOSELY = 32  # where arrays are large
+LOOK_BYTES = 2**29  # of arrays, whose range is looked for
 
 
 class FileSource(Source):
-    """One file an image: jpg, png, bmp, webp, tif, or a `.npy` array.
+    """One file an image: any that Pillow opens, or a `.npy` array.
 
     Channels and depth follow from a seeded look at 256 files (see `common_format`; arrays as in
-    `channel_axis`); any other image is converted to them. `channels` overrides their count.
+    `channel_axis`); any other image is converted to them. `channels` overrides their count. Where all of them
+    are TIFFs that only tifffile reads, they are arrays, too.
     """
 
     def __init__(
@@ -51,13 +58,15 @@ class FileSource(Source):
         classes: list[str] | None = None,
     ):
         self.paths = np.asarray(paths, dtype=object)
-        arrays = sum(path.endswith(".npy") for path in paths)
+        arrays = sum(is_npy(path) for path in paths)
         self.arrays = arrays > 0
         if 0 < arrays < len(paths):
             raise ValueError(
                 f"{name} mixes .npy arrays with image files, {arrays:,} and {len(paths) - arrays:,}: keep them apart, "
                 "or name those of one kind in a table"
             )
+        if not self.arrays:
+            self.arrays = self._only_tifffile_reads()
         look = self._look_at_arrays if self.arrays else self._look_at_images
         form, value_range = look(name, channels)
         self.form = form
@@ -65,7 +74,7 @@ class FileSource(Source):
             metadata, name=name, channels=form.channels, dtype=form.dtype, value_range=value_range, classes=classes
         )
 
-    def read(self, index: int, size: int | None = None) -> Tensor:
+    def _read(self, index: int, size: int | None) -> Tensor:
         path = self.paths[index]
         try:
             check_regular(path)
@@ -86,34 +95,54 @@ class FileSource(Source):
             raise _unreadable(path, error) from error
 
     def _array(self, path: str) -> Tensor:
-        array = np.load(path, allow_pickle=False)
-        pixels = as_channels_first(array, channel_axis(array.shape, self.form.channels, of=path))
+        pixels, _ = load_array(path, self.form.channels)
         if pixels.shape[0] != self.form.channels or pixels.dtype != self.form.dtype:
             raise ValueError(
                 f"has {pixels.shape[0]} channels of {pixels.dtype}, "
                 f"the others {self.form.channels} of {self.form.dtype}"
             )
+        if pixels.ndim != self.ndim:
+            raise ValueError(f"has {pixels.ndim - 1} axes, the others {self.ndim - 1}")
         return pixels
 
+    def _only_tifffile_reads(self) -> bool:
+        """Whether the first readable file is a TIFF that Pillow does not read."""
+        if not any(path.lower().endswith((".tif", ".tiff")) for path in self.paths[:LOOKED_AT]):
+            return False
+
+        def load(path: str) -> bool:
+            try:
+                _open_kind(path)
+            except UnidentifiedImageError:
+                load_array(path)
+                return True
+            return False
+
+        try:
+            return next(self._readable("", 1, load))[1]
+        except ValueError:
+            return False  # said where they are looked at
+
     def _look_at_images(self, name: str, channels: int | None) -> tuple[ImageFormat, tuple[float, float]]:
-        kinds = {kind for _, kind in self._readable(name, LOOKED_AT, _open_kind)}
+        kinds = [kind for _, kind in self._readable(name, LOOKED_AT, _open_kind)]
         form = common_format(kinds, channels)
-        floats = form.dtype == torch.float32
-        sample = (
-            self._readable(name, LOOKED_AT_CLOSELY, lambda path: decode(Path(path).read_bytes(), form))
-            if floats
-            else ()
-        )
+        say_kinds(name, kinds, form, channels is None)
+        sample = ()
+        if full_range(form.dtype) is None:
+            sample = self._readable(name, LOOKED_AT, lambda path: decode(Path(path).read_bytes(), form))
         return form, range_of(form.dtype, (pixels for _, pixels in sample))
 
     def _look_at_arrays(self, name: str, channels: int | None) -> tuple[ImageFormat, tuple[float, float]]:
-        def load(path: str) -> Tensor:
-            array = np.load(path, allow_pickle=False)
-            return as_channels_first(array, channel_axis(array.shape, channels, of=path))
-
-        _, first = next(self._readable(name, 1, load))
-        sample = (pixels for _, pixels in self._readable(name, LOOKED_AT_CLOSELY, load))
-        return ArrayFormat(first.shape[0], first.dtype), range_of(first.dtype, sample)
+        _, (first, several) = next(self._readable(name, 1, lambda path: load_array(path, channels)))
+        if channels is not None and len(first) != channels:
+            raise ValueError(f"{name} has images of {len(first)} channels, and channels is {channels}: leave it out")
+        if several:
+            log.warning("%s: TIFFs have several pages, of which the first is read", name)
+        most = max(LOOKED_AT_CLOSELY, min(LOOKED_AT, LOOK_BYTES // (first.numel() * first.element_size())))
+        self.ndim = first.ndim
+        form = ArrayFormat(first.shape[0], first.dtype)
+        sample = () if full_range(first.dtype) else self._readable(name, most, lambda path: load_array(path, channels))
+        return form, range_of(first.dtype, (pixels for _, (pixels, _) in sample if pixels.dtype == first.dtype))
 
     def _readable(self, name: str, most: int, load: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
         """Path and contents of at most `most` readable files, in a seeded order."""
@@ -146,13 +175,34 @@ def check_regular(path: str) -> None:
         raise OSError("this is no file but a folder, a pipe or a device")
 
 
-def _open_kind(path: str) -> tuple[str, bool]:
+def is_npy(path: str) -> bool:
+    """Whether a name is that of an array."""
+    return path.lower().endswith(".npy")
+
+
+def load_array(path: str, channels: int | None = None) -> tuple[Tensor, bool]:
+    """The image `(C, *S)` of a `.npy` file, or of a TIFF as `read_tiff` has it, and whether there are more in it."""
+    if not is_npy(path):
+        return read_tiff(path)
+    array = np.load(path, allow_pickle=False)
+    return as_channels_first(array, channel_axis(array.shape, channels, of="it")), False
+
+
+def _open_kind(path: str) -> Kind:
     with Image.open(path) as image:
         return kind_of(image)
 
 
 def _unreadable(path: str, error: BaseException) -> UnreadableImage:
     reason = "the file is empty" if Path(path).is_file() and Path(path).stat().st_size == 0 else str(error)
-    if "cannot identify image file" in reason:
-        reason = "this is not an image"
+    if isinstance(error, UnidentifiedImageError):
+        tiff = described(path)
+        reason = (
+            "this is not an image"
+            if tiff is None
+            else (
+                f"{tiff}, which Pillow does not read: convert it to .npy, or "
+                "pip install tifffile where all files are such"
+            )
+        )
     return UnreadableImage(f"{printable(path)}: {reason or type(error).__name__}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from selfsight.data.files import SUFFIXES, FileSource
+from selfsight.data.files import EXPECTED, SUFFIXES, FileSource
 from selfsight.data.labels import NO_LABEL, Labels, encode_labels, with_labels
 from selfsight.data.sources import Source
 from selfsight.naming import RUN_MARKER, listed, printable
@@ -41,9 +41,7 @@ class FolderSource(FileSource):
         found = scan(root)
         if not found.images:
             left_out = f"; left out {found.left_out()}" if found.left_out() else ""
-            raise ValueError(
-                f"no images in {printable(root)}: expected files ending in {', '.join(SUFFIXES)}{left_out}"
-            )
+            raise ValueError(f"no images in {printable(root)}: expected files ending in {EXPECTED}{left_out}")
         if found.left_out():
             log.warning("%s: left out %s", printable(root), found.left_out())
         paths = [str(root / path) for path in found.images]

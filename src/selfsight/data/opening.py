@@ -21,6 +21,7 @@ from selfsight.data.datasets import DatasetSource
 from selfsight.data.files import SUFFIXES
 from selfsight.data.folder import FolderSource, folder_splits
 from selfsight.data.labels import NO_LABEL, class_numbers, label_values, number_of, read_labels
+from selfsight.data.ranges import share_range
 from selfsight.data.sources import Source
 from selfsight.data.table import READERS, TableSource, by_split_column
 from selfsight.naming import listed, printable
@@ -58,10 +59,10 @@ def splits(
 ) -> dict[str, Source]:
     """The parts "train", "val", "test" as far as the data have them, else {"all": everything}.
 
-    Class codes and channels are the same in all parts. `data` may be a dictionary of parts.
+    Class codes, channels and the range of values are the same in all parts. `data` may be a dictionary of parts.
     """
     parts = _parts(data, label, path_column, channels)
-    shared = share_classes(with_single_folders(parts))
+    shared = share_range(share_classes(with_single_folders(parts)))
     if not all(isinstance(part, Source) for part in (data.values() if isinstance(data, dict) else [data])):
         for part in shared.values():
             say(part)

@@ -170,4 +170,5 @@ def _decode_all(
             buffer.append(pixels)
             members.append(index)
             shapes.append(tuple(pixels.shape))
+    source.clipped.say(source.value_range)
     return np.array(members), shapes, buffer.finish(device)

@@ -31,3 +31,20 @@ def readable_shapes(source: Source) -> Iterator[tuple[int, ...]]:
             yield source.shape(int(position))
         except UnreadableImage:
             continue  # counted and named when a lane reads it
+
+
+def spatial_axes(source: Source) -> int:
+    """2 for images, 3 for volumes."""
+    return len(next(readable_shapes(source), (0, 0)))
+
+
+def check_flat(source: Source, encoder: str) -> None:
+    """Refuse volumes for an encoder by name, which takes images."""
+    for shape in readable_shapes(source):
+        if len(shape) == 3:
+            sizes = " x ".join(map(str, shape))
+            raise ValueError(
+                f"{source.name} has volumes of {sizes}, and {encoder!r} takes images: give a module of your own that "
+                f"takes volumes, or channels={shape[0]} if their first axis holds channels"
+            )
+        break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from selfsight.data.values import Clipped, NotANumber, UnreadableImage, checked, extremes, full_range
 from selfsight.naming import printable
 
 LOOKED_AT = 16
@@ -24,6 +26,9 @@ class Source:
     classes: names of the codes, or None.
     channels, dtype, value_range: what `read` answers; the range is what the values can take,
         and views map it to [0, 1].
+    clipped: which images had values outside of the range.
+
+    A subclass implements `_read`, or `read` where another source has looked at the values.
     """
 
     thread_safe = True
@@ -44,6 +49,7 @@ class Source:
         self.dtype = dtype
         self.value_range = value_range
         self.classes = classes
+        self.clipped = Clipped(name)
 
     def __len__(self) -> int:
         return len(self.metadata)
@@ -56,9 +62,27 @@ class Source:
         """Pixels `(C, *S)` in the source's dtype, on the CPU.
 
         With `size`, an image whose short side is larger comes shrunk to it, undistorted, and its
-        long side stays within 3 times `size`. Raises `UnreadableImage`.
+        long side stays within 3 times `size`. Values outside of `value_range` are clipped, and counted
+        in `clipped`. Raises `UnreadableImage`, also where a value is no number.
         """
+        try:
+            pixels, outside = checked(self._read(index, size), self.value_range)
+        except NotANumber as error:
+            raise UnreadableImage(f"{self.describe(index)}: {error}") from error
+        if outside:
+            self.clipped.add({index: self.describe(index)})
+        return pixels
+
+    def _read(self, index: int, size: int | None) -> Tensor:
+        """Pixels as they are stored, shrunk."""
         raise NotImplementedError
+
+    def in_range(self, value_range: tuple[float, float]) -> Source:
+        """The same images, read in another range."""
+        other = copy.copy(self)
+        other.value_range = value_range
+        other.clipped = Clipped(self.name)
+        return other
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Sizes `S` of an image as it is stored. Raises `UnreadableImage`."""
@@ -95,9 +119,16 @@ class Subset(Source):
             value_range=source.value_range,
             classes=source.classes,
         )
+        self.clipped = source.clipped
 
     def read(self, index: int, size: int | None = None) -> Tensor:
         return self.source.read(int(self.indices[index]), size)
+
+    def in_range(self, value_range: tuple[float, float]) -> Source:
+        other = copy.copy(self)
+        other.source = self.source.in_range(value_range)
+        other.value_range, other.clipped = value_range, other.source.clipped
+        return other
 
     def shape(self, index: int) -> tuple[int, ...]:
         return self.source.shape(int(self.indices[index]))
@@ -155,14 +186,19 @@ def split_at_random(source: Source, fraction: float, seed: int) -> tuple[Source,
 
 def range_of(dtype: torch.dtype, sample: Iterable[Tensor]) -> tuple[float, float]:
     """The range of values: the type's for uint8, uint16 and bool, else [0, 1] where it holds
-    the sample, else the sample's own lowest and highest value."""
-    known = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
-    if dtype in known:
-        return 0.0, known[dtype]
-    lows, highs = zip(*((float(pixels.min()), float(pixels.max())) for pixels in sample), strict=True)
-    low, high = min(lows), max(highs)
-    if not np.isfinite([low, high]).all():
-        raise ValueError(f"the images hold NaN or infinite values (lowest {low}, highest {high}): clean them first")
+    the sample, else the sample's own lowest and highest value. Images that hold no numbers do not count."""
+    known = full_range(dtype)
+    if known is not None:
+        return known
+    found, fault = [], ""
+    for pixels in sample:
+        try:
+            found.append(extremes(pixels))
+        except NotANumber as error:
+            fault = str(error)
+    if not found:
+        raise ValueError(f"no image that was looked at holds numbers alone: of the last one, {fault}")
+    low, high = min(low for low, _ in found), max(high for _, high in found)
     if dtype.is_floating_point and low >= 0 and high <= 1:
         return 0.0, 1.0
     return low, high if high > low else low + 1.0

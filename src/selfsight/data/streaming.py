@@ -17,7 +17,7 @@ from selfsight.data.decoding import UnreadableImage
 from selfsight.data.lane import Lane
 from selfsight.data.sources import Source
 
-Delivery = tuple[list[tuple[Tensor, Tensor | None, Tensor]], list[tuple[int, str]]]
+Delivery = tuple[list[tuple[Tensor, Tensor | None, Tensor]], list[tuple[int, str]], dict[int, str]]
 
 
 class StreamingLane(Lane):
@@ -55,10 +55,12 @@ class StreamingLane(Lane):
         )
 
     def _batches(self, epoch: int, position: int) -> Iterator[list[Canvas]]:
-        for canvases, unreadable in self.loader:
+        for canvases, unreadable, clipped in self.loader:
             for index, reason in unreadable:
                 self.bad.add(index, reason, len(self.source))
+            self.source.clipped.add(clipped)  # a worker counts in its own process
             yield [self.canvas(*canvas) for canvas in canvases]
+        self.source.clipped.say(self.source.value_range)
 
 
 class _Steps(Sampler[list[int]]):
@@ -95,10 +97,11 @@ class _Portions(Dataset):
                     self.unreadable.add(index)
                     unreadable.append((index, str(error)))
         if not found:
-            return [], unreadable
+            return [], unreadable, self.source.clipped.take()
         positions = np.array(taken)
         shared = share_canvases(found)
-        return [(pixels, extent, torch.from_numpy(positions[group])) for pixels, extent, group in shared], unreadable
+        canvases = [(pixels, extent, torch.from_numpy(positions[group])) for pixels, extent, group in shared]
+        return canvases, unreadable, self.source.clipped.take()
 
     def _candidates(self, wanted: int) -> Iterator[int]:
         """The image that was asked for, then those that may stand in."""

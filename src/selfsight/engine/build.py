@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from selfsight.data import Source, mean_and_std
+from selfsight.data.sizes import check_flat
 from selfsight.engine.seeds import WEIGHTS, derived_seed
 from selfsight.methods import find_method, method_name
 from selfsight.methods._fair_kl import FairKL
@@ -62,6 +63,7 @@ def build_for(
     if isinstance(encoder, nn.Module):
         built = as_encoder(encoder, image_size=image_size, channels=source.channels)
     else:
+        check_flat(source, encoder)
         built = build_encoder(encoder, image_size=image_size, channels=source.channels, **options)
     spec = replace(built.spec, value_range=tuple(source.value_range))
     if mean is None and not pretrained:

@@ -55,6 +55,7 @@ def divide(
     label: str,
     seed: int,
     path_column: str = "path",
+    channels: int | None = None,
     hold_out: bool = True,
 ) -> Images:
     """Training and held-out images: of a validation split where there is one, else those that `limit`
@@ -63,7 +64,7 @@ def divide(
     Raises:
         ValueError: when the data cannot be opened, have no such split, or `limit` is below 1.
     """
-    parts = splits(data, label=label, path_column=path_column)
+    parts = splits(data, label=label, path_column=path_column, channels=channels)
     wanted = split or ("train" if "train" in parts else "all")
     source = open_source(parts, split=wanted)
     if limit is not None and limit < 1:

@@ -9,9 +9,10 @@ from typing import Any, TypeGuard
 
 import torch
 
-from selfsight.data import Source, choose_size, mean_and_std, split_at_random, splits
+from selfsight.data import Source, as_trained, choose_size, mean_and_std, split_at_random, splits
+from selfsight.data.sizes import check_flat, spatial_axes
 from selfsight.naming import nearest
-from selfsight.nets import Encoder, build_encoder, encoder_names, is_encoder, load_encoder, read_spec
+from selfsight.nets import Encoder, EncoderSpec, build_encoder, encoder_names, is_encoder, load_encoder, read_spec
 
 TEST_SHARE = 0.2
 
@@ -29,13 +30,40 @@ def is_name(model: str | Path | Encoder) -> bool:
     return not isinstance(model, Encoder) and not on_disk(model)
 
 
-def channels_for(model: str | Path | Encoder, pretrained: bool = False) -> int | None:
-    """How many channels the images must have, or None where the data decides."""
+def channels_for(model: str | Path | Encoder, pretrained: bool = False, asked: int | None = None) -> int | None:
+    """How many channels the images must have: the encoder's, else those asked for, or None where the data decides.
+
+    Raises:
+        ValueError: when others are asked for than the encoder takes.
+    """
     if isinstance(model, Encoder):
-        return model.spec.channels
-    if on_disk(model):
-        return read_spec(model).channels
-    return 3 if pretrained else None
+        own = model.spec.channels
+    elif on_disk(model):
+        own = read_spec(model).channels
+    else:
+        return asked or (3 if pretrained else None)
+    if asked not in (None, own):
+        raise ValueError(f"the encoder takes images of {own} channels, and channels is {asked}: leave channels out")
+    return own
+
+
+def as_encoder_reads(source: Source, spec: EncoderSpec) -> Source:
+    """The source in the range of values that an encoder was trained with.
+
+    Raises:
+        ValueError: where it has other channels or axes, or most values lie outside of that range.
+    """
+    if source.channels != spec.channels:
+        raise ValueError(
+            f"{source.name} has images of {source.channels} channels, and the encoder takes {spec.channels}: "
+            "give images of that many"
+        )
+    dims = spatial_axes(source)
+    if dims != spec.dims:
+        raise ValueError(
+            f"{source.name} has images of {dims} axes, and the encoder takes {spec.dims}: give such images"
+        )
+    return as_trained(source, spec.value_range)
 
 
 def find_encoder(
@@ -57,10 +85,12 @@ def find_encoder(
         return load_encoder(model)
     if not is_encoder(str(model)):
         raise ValueError(f"{str(model)!r} is neither a run folder nor an encoder{nearest(str(model), encoder_names())}")
+    check_flat(source, str(model))
     image_size = choose_size(source, image_size)
     encoder = drawn(
         lambda: build_encoder(str(model), image_size=image_size, channels=source.channels, pretrained=pretrained), seed
     )
+    encoder.spec = dataclasses.replace(encoder.spec, value_range=source.value_range)
     if not pretrained:
         mean, std = mean_and_std(source, seed=seed)
         encoder.spec = dataclasses.replace(encoder.spec, mean=mean, std=std)

@@ -1,7 +1,8 @@
 """Adjust pixels in [0, 1] by given amounts: pure functions, equal to torchvision's functional.
 
 Images are `(n, C, *S)` in two or three dimensions; amounts are `(n,)`, one for each image.
-Saturation, hue and grey are defined for three channels and leave other data as it is.
+Saturation, hue and grey are defined for three channels. They leave a fourth, which is alpha, as it is,
+and other data altogether.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def contrast(x: Tensor, factor: Tensor) -> Tensor:
 
 def saturation(x: Tensor, factor: Tensor) -> Tensor:
     """Pixels' distance from their own grey level times `factor`."""
+    if x.shape[1] == 4:
+        return torch.cat([saturation(x[:, :3], factor), x[:, 3:]], 1)
     if x.shape[1] != 3:
         return x
     factor = _each(factor, x)
@@ -44,6 +47,8 @@ def hue(x: Tensor, shift: Tensor) -> Tensor:
     `2a + |a - |green - blue||` sixths of the circle in units of the chroma, where `a` is the
     largest channel minus red, towards green or blue by the sign of their difference.
     """
+    if x.shape[1] == 4:
+        return torch.cat([hue(x[:, :3], shift), x[:, 3:]], 1)
     if x.shape[1] != 3:
         return x
     red, green, blue = x.unbind(1)
@@ -73,6 +78,8 @@ def luma(x: Tensor) -> Tensor:
 
 def grayscale(x: Tensor) -> Tensor:
     """Grey in all three channels."""
+    if x.shape[1] == 4:
+        return torch.cat([grayscale(x[:, :3]), x[:, 3:]], 1)
     return luma(x).expand_as(x)
 
 

@@ -35,6 +35,7 @@ from selfsight.views.resample import inside_extent, read_affine, read_box
 from selfsight.views.tiles import Tiles
 
 CACHE_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
+LONG = (torch.int32, torch.int64)
 FEWEST_ROWS = 2  # of a chunk, however large the images: fewer leave too little to each operation
 
 
@@ -207,6 +208,8 @@ class ViewSet:
 def unit_range(canvas: Canvas) -> Tensor:
     """The canvas's pixels as float32 with `value_range` mapped to [0, 1]."""
     low, high = canvas.value_range
+    if canvas.pixels.dtype in LONG:  # small differences of large numbers, which float32 would round away
+        return canvas.pixels.to(torch.float64).sub_(low).mul_(1 / (high - low)).to(torch.float32)
     pixels = canvas.pixels.to(torch.float32, copy=True)
     if canvas.pixels.is_floating_point() and not canvas.uniform:
         pixels.masked_fill_(~inside_extent(canvas.extent, canvas.spatial), low)  # padding may be NaN
