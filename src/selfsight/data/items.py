@@ -15,7 +15,7 @@ from torch import Tensor
 
 from selfsight.data.arrays import as_channels_first, channel_axis
 from selfsight.data.decoding import image_to_tensor
-from selfsight.data.kinds import ImageFormat, common_format, kind_of
+from selfsight.data.kinds import ImageFormat, common_format, kind_of, say_kinds
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +153,10 @@ def common_of(images: Sequence[Any], channels: int | None, of: str) -> Common:
         ValueError: where more than a tenth of them cannot be brought to it.
     """
     pictures = [image for image in images if isinstance(image, Image.Image)]
-    pillow = common_format([kind_of(image) for image in pictures], channels) if pictures else None
+    kinds = [kind_of(image) for image in pictures]
+    pillow = common_format(kinds, channels) if pictures else None
+    if pillow is not None:
+        say_kinds(of, kinds, pillow, channels is None)
     tensors = [as_tensor(image, pillow or ImageFormat(), channels, of) for image in images]
     counts = Counter(len(pixels) for pixels in tensors)
     count = channels or (3 if len(counts) > 1 and set(counts) <= {1, 3, 4} else counts.most_common(1)[0][0])
@@ -187,7 +190,8 @@ def as_tensor(image: Any, form: ImageFormat, channels: int | None, of: str) -> T
         if image.is_complex():
             raise ValueError(f"tensors of {image.dtype} are not images: take abs() of {of}")
         image = image.float() if image.dtype == torch.bfloat16 else image
-    return as_channels_first(image, channel_axis(image.shape, channels, of=of))
+    asked = channels if channels in image.shape or image.ndim > 3 else None  # else its own are brought to as many
+    return as_channels_first(image, channel_axis(image.shape, asked, of=of))
 
 
 def with_type(pixels: Tensor, dtype: torch.dtype) -> Tensor:
