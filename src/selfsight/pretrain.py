@@ -36,8 +36,8 @@ def pretrain(
     split: str | None = None,
     label: str = "label",
     path_column: str = "path",
-    group: str | None = None,
     channels: int | None = None,
+    group: str | None = None,
     debias: str | None = None,
     debias_weight: float | None = None,
     debias_form: Literal["kl", "moments"] = "kl",
@@ -71,7 +71,7 @@ def pretrain(
         batch_size: Images a batch, on each device.
         out: The run's folder; by default runs/METHOD-1, runs/METHOD-2 and so on.
         image_size: Pixels a side of a view; by default the images' own where all are alike and have at
-            most 96 px, else 224.
+            most 96 px, else 224. A ready encoder has its own.
         lr: Learning rate for the method's reference batch, usually 256 images, scaled to the real one.
         optimizer: By default the paper's; another one wants an lr of its own.
         weight_decay: By default the paper's.
@@ -86,10 +86,10 @@ def pretrain(
         split: Which part of the data; by default "train" where there is one, else all.
         label: A table's column of labels; only the monitor and methods that say so look at labels.
         path_column: A table's column of paths, relative to the table's folder.
-        group: A column of what belongs together, such as patients: nothing of it is both trained on and held out for
-            the monitor. Equal images never are.
         channels: How many channels images are read with: 1 grey, 3 RGB, 4 RGB and alpha; of arrays, how long the
             axis of channels is. By default what the data suggest.
+        group: A column of what belongs together, such as patients: nothing of it is both trained on and held out for
+            the monitor. Equal images never are.
         debias: A column of groups, such as sites, that the embeddings shall not tell apart within a class or
             between two: FairKL is added to the loss. Needs labels.
         debias_weight: Of FairKL, beside the method's loss; by default 1 for "kl" and 100 for "moments", whose
@@ -97,10 +97,10 @@ def pretrain(
         debias_form: "kl" is the paper's divergence; "moments" is steadier where few images of a batch have a
             group that is unusual for their class.
         mean: Of pixels in [0, 1], one for all channels or one for each; by default that of a seeded
-            sample of the training images.
+            sample of the training images, or what trained weights expect.
         std: As `mean`.
         seed: Fixes weights, order and views.
-        weights: Start from the encoder of a run or of a .safetensors file.
+        weights: Start from the encoder of a run or of a .safetensors file, with its mean, std and value range.
         compile: Compile the encoder; slow to start, faster for long runs.
         monitor: Hold out some images and measure the representation on them.
         on_alarm: Whether an alarm (collapse, non-finite loss and the like) only warns, or stops the run.
@@ -122,7 +122,6 @@ def pretrain(
     """
     settings = dict(locals())
     from selfsight import engine, gallery
-    from selfsight.data import choose_size
 
     if on_alarm not in ("warn", "stop"):
         raise ValueError(f"on_alarm is 'warn' or 'stop', not {on_alarm!r}")
@@ -150,15 +149,16 @@ def pretrain(
             limit=limit,
             label=label,
             path_column=path_column,
-            group=group,
             channels=channels,
+            group=group,
             seed=seed,
             hold_out=monitor,
         )
-        size = choose_size(images.train, image_size)
-        net = engine.build_for(images.train, encoder, size, encoder_options, mean=mean, std=std, seed=seed)
-        if weights is not None:
-            engine.start_from(net, weights)
+        size = engine.size_for(images.train, encoder, image_size)
+        net = engine.build_for(
+            images.train, encoder, size, encoder_options, mean=mean, std=std, weights=weights, seed=seed
+        )
+        images = images.as_trained(net)
         model = engine.debiased(engine.build_method(method, net, method_options), debias, debias_weight, debias_form)
         images = engine.check_columns(images, model, debias)
         augmentation = engine.build_augmentation(model, view_options)

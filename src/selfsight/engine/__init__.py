@@ -7,10 +7,11 @@ from selfsight.engine.build import (
     choose_optimisation,
     debiased,
     resolve,
-    start_from,
+    size_for,
 )
 from selfsight.engine.claim import Claim
 from selfsight.engine.columns import check_columns
+from selfsight.engine.diagnosis import replay
 from selfsight.engine.hardware import choose_hardware
 from selfsight.engine.images import divide
 from selfsight.engine.launch import run_on_ranks
@@ -55,8 +56,9 @@ __all__ = [
     "open_run",
     "open_training_lane",
     "prepare_method",
+    "replay",
     "resolve",
     "run_log",
     "run_on_ranks",
-    "start_from",
+    "size_for",
 ]

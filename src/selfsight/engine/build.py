@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from selfsight.data import Source, mean_and_std
+from selfsight.data import Source, choose_size, mean_and_std
 from selfsight.data.sizes import check_flat
 from selfsight.engine.seeds import WEIGHTS, derived_seed
 from selfsight.methods import find_method, method_name
@@ -38,6 +38,18 @@ DEBIAS_WEIGHTS = {"kl": 1.0, "moments": 100.0}
 PASSING = {"out", "resume", "overwrite", "max_minutes"}  # settings of a call, not of a run
 
 
+def size_for(source: Source, encoder: str | nn.Module, image_size: int | None) -> int:
+    """Pixels a side of a view: a ready encoder's own, else as asked, else as `choose_size` has it."""
+    if not isinstance(encoder, Encoder):
+        return choose_size(source, image_size)
+    sides = encoder.spec.size
+    if len(set(sides)) > 1:
+        raise ValueError(f"the encoder takes images of {sides} and views are square: build it for one image_size")
+    if image_size is not None:
+        as_encoder(encoder, image_size=image_size, channels=encoder.spec.channels)
+    return sides[0]
+
+
 def build_for(
     source: Source,
     encoder: str | nn.Module,
@@ -46,36 +58,51 @@ def build_for(
     *,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
+    weights: str | Path | None = None,
     seed: int,
 ) -> Encoder:
-    """The encoder, with the channels, value range, mean and std of the data in its spec.
+    """The encoder, with the channels, value range, mean and std of the data in its spec, or started from `weights`.
 
-    A pre-trained encoder keeps the mean and std that its weights expect, unless others are given.
+    Trained weights keep the mean, std and value range that they expect, unless a mean and std are given.
     """
     if (mean is None) != (std is None):
         raise ValueError("mean and std belong together: give both, or neither")
     options = dict(options or {})
+    if options and isinstance(encoder, nn.Module):
+        raise ValueError(f"encoder_options {', '.join(options)} are of an encoder by name: build the module with them")
     for name in ("channels", "image_size"):
         if name in options:
             raise ValueError(f"encoder_options has {name!r}, which follows from the data and image_size: leave it out")
     torch.manual_seed(derived_seed(WEIGHTS, seed))
-    pretrained = bool(options.get("pretrained", False))
     if isinstance(encoder, nn.Module):
         built = as_encoder(encoder, image_size=image_size, channels=source.channels)
     else:
         check_flat(source, encoder)
         built = build_encoder(encoder, image_size=image_size, channels=source.channels, **options)
-    spec = replace(built.spec, value_range=tuple(source.value_range))
-    if mean is None and not pretrained:
-        mean, std = mean_and_std(source, seed, size=image_size)
+    keeps = built.spec.has_mean or not (built.fresh or built.spec.custom)  # weights of timm's may expect 0 and 1
+    if weights is not None:
+        start_from(built, weights)
+    keeps = keeps or built.prepared
     if mean is not None and std is not None:
         mean, std = (each_channel(value, source.channels) for value in (mean, std))
-        if {len(mean), len(std)} != {source.channels} or min(std) <= 0:
+        if {len(mean), len(std)} != {source.channels} or not min(std) > 0 or not all(map(math.isfinite, mean + std)):
             wanted = f"one value, or one for each of {source.channels} channels, and std above 0"
             raise ValueError(f"mean {mean} and std {std} want {wanted}")
-        spec = replace(spec, mean=mean, std=std)
-    built.spec = spec
+        built.spec = replace(built.spec, value_range=tuple(source.value_range), mean=mean, std=std)
+    elif not keeps:
+        mean, std = mean_and_std(source, seed, size=image_size)
+        built.spec = replace(built.spec, value_range=tuple(source.value_range), mean=mean, std=std)
+    elif not (built.prepared or built.spec.has_range):
+        built.spec = replace(built.spec, value_range=tuple(source.value_range))
+    if keeps:
+        why = "given ones" if mean is not None else "the encoder's own, not those of the images"
+        log.info("mean %s and std %s are %s", shown(built.spec.mean), shown(built.spec.std), why)
     return built
+
+
+def shown(values: Sequence[float]) -> str:
+    """Numbers for a line of the log."""
+    return " ".join(f"{value:.3g}" for value in values)
 
 
 def each_channel(value: float | Sequence[float], channels: int) -> tuple[float, ...]:
@@ -85,7 +112,8 @@ def each_channel(value: float | Sequence[float], channels: int) -> tuple[float, 
 
 def start_from(encoder: Encoder, weights: str | Path) -> None:
     """Read weights of a run or a safetensors file, and say which were taken over."""
-    log.info("weights of %s: %s", weights, load_weights(encoder, weights))
+    report = load_weights(encoder, weights)
+    log.log(logging.INFO if report.complete else logging.WARNING, "weights of %s: %s", weights, report)
 
 
 def build_method(method: str | Callable[..., Method], encoder: Encoder, options: Mapping[str, Any] | None) -> Method:

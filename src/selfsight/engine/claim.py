@@ -170,7 +170,7 @@ class Claim:
         except FileExistsError:
             if fresh:
                 return False
-            raise ValueError(f"{path} is a file: name a folder with out") from None
+            raise ValueError(f"cannot make the folder {path} (a file is in its way): choose another out") from None
         except OSError as error:
             raise ValueError(f"cannot make the folder {path} ({error.strerror}): choose another out") from error
         self._made += missing

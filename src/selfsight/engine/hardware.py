@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from selfsight.precision import choose_precision
+
 PACKAGES = ("selfsight", "torch", "torchvision", "lightning", "timm", "numpy")
 
 
@@ -90,22 +92,6 @@ def choose_hardware(devices: int | str = "auto", precision: str = "auto") -> Har
     if not external:
         world = local_world = devices if isinstance(devices, int) else 1
     return Hardware(accelerator, choose_precision(precision, accelerator), here.rank, world, local_world, external)
-
-
-def choose_precision(precision: str, accelerator: str) -> str:
-    """ "bf16" or "32"."""
-    if precision not in ("auto", "bf16", "32"):
-        raise ValueError(f"precision is 'auto', 'bf16' or '32', not {precision!r}")
-    if precision != "auto":
-        return precision
-    fast = torch.cuda.is_bf16_supported(including_emulation=False) if accelerator == "gpu" else cpu_has_bf16()
-    return "bf16" if fast else "32"
-
-
-def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(check is not None and check() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def place() -> Place:

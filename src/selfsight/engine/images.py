@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from selfsight.data import Source, seeded_sample, splits, subset
 from selfsight.data.contents import equal_images
 from selfsight.data.labels import label_values
 from selfsight.data.parts import find_part, main_part
+from selfsight.data.ranges import as_trained
 from selfsight.data.subsets import group_column, group_numbers, last_groups, repeats, seeded_order
+from selfsight.nets import Encoder
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,12 @@ class Images:
     train: Source
     held_out: Source | None
     origin: str
+
+    def as_trained(self, encoder: Encoder) -> Images:
+        """The same images, read in the range of values that the encoder expects."""
+        wanted = encoder.spec.value_range
+        held_out = None if self.held_out is None else as_trained(self.held_out, wanted)
+        return replace(self, train=as_trained(self.train, wanted), held_out=held_out)
 
     def describe(self) -> dict[str, Any]:
         """What `summary.json` says of them."""
@@ -60,8 +68,8 @@ def divide(
     label: str,
     seed: int,
     path_column: str = "path",
-    group: str | None = None,
     channels: int | None = None,
+    group: str | None = None,
     hold_out: bool = True,
 ) -> Images:
     """Training and held-out images: of a validation split where there is one, else those that `limit`

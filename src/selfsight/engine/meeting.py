@@ -1,5 +1,8 @@
 """How processes that were started from outside find each other, and who is missing where they do not."""
 
+# pyright: reportPrivateImportUsage=false
+# torch documents its stores and does not list them among its public names.
+
 from __future__ import annotations
 
 import atexit
@@ -9,7 +12,8 @@ from contextlib import suppress
 from datetime import timedelta
 
 import torch.distributed as dist
-from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from selfsight.engine.hardware import Hardware, Place, place
 
@@ -121,9 +125,20 @@ class Started(ClusterEnvironment):
     def __init__(self, here: Place):
         self.here = here
 
-    creates_processes_externally = True
-    main_address = "127.0.0.1"  # never used: the process group exists
-    main_port = 0
+    @property
+    def creates_processes_externally(self) -> bool:
+        """Lightning starts none."""
+        return True
+
+    @property
+    def main_address(self) -> str:
+        """Never used: the process group exists when Lightning comes."""
+        return "127.0.0.1"
+
+    @property
+    def main_port(self) -> int:
+        """As little."""
+        return 0
 
     @staticmethod
     def detect() -> bool:

@@ -134,6 +134,7 @@ class Training(LightningModule):
         self.position = Position()
         self.meter = Meter()
         self.rate = 0.0
+        self.latest: tuple[Batch, Tensor, int] | None = None  # batch, loss and micro-batch, until the step is done
         self.optimiser_state: dict[str, Any] | None = None
         self.encode: Callable[[Callable[[Tensor], Tensor]], Tensor] | None = None
 
@@ -167,6 +168,7 @@ class Training(LightningModule):
         self.method.shared_seed = derived_seed(SHARED, self.seed, self.position.step, micro)
         outcome = self.method(batch)
         self.meter.add(outcome)
+        self.latest = batch, outcome["loss"].detach(), micro
         return outcome["loss"]
 
     def on_train_epoch_start(self) -> None:
@@ -193,6 +195,7 @@ class Training(LightningModule):
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """One optimiser step, then the teacher's."""
         super().optimizer_step(*arguments, **options)
+        self.latest = None
         self.position.step += 1
         self.method.step = self.position.step
         self.method.after_step(self.position.step)

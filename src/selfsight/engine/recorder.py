@@ -13,6 +13,7 @@ from torch import Tensor
 
 from selfsight.data import BadImages
 from selfsight.engine.checkpoints import read_checkpoint, save_checkpoint, write_atomically
+from selfsight.engine.diagnosis import KEPT, keep
 from selfsight.engine.hardware import Hardware, describe_hardware
 from selfsight.engine.module import Training
 from selfsight.engine.run_folder import config_hash
@@ -25,6 +26,7 @@ class Recorder:
 
     names: what a checkpoint must share with the run that resumes from it, by name.
     images: what the summary says of the images. bad: those that could not be read.
+    prepared: what the method was told before it began.
     """
 
     path: Path
@@ -33,6 +35,7 @@ class Recorder:
     images: dict[str, Any]
     bad: list[BadImages]
     hardware: Hardware
+    prepared: dict[str, Any]
 
     @property
     def checkpoint(self) -> Path:
@@ -50,6 +53,14 @@ class Recorder:
             "supervisor": watched,
         }
         save_checkpoint(self.checkpoint, state)
+
+    def keep_batch(self, training: Training, found: str) -> Path:
+        """Write the batch of the present step and the method before it, for `replay`."""
+        assert training.latest is not None
+        batch, _, micro = training.latest
+        place = {"step": training.position.step, "micro": micro, "seed": training.seed, "rank": training.shard}
+        keep(self.path, training.method, batch, **place, found=found, prepared=self.prepared)
+        return self.path / KEPT
 
     def restore(self, training: Training) -> dict[str, Any]:
         """Put a training back to where the checkpoint was written; answers the supervisor's state.

@@ -50,9 +50,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._former = {number: signal.getsignal(number) for number in SIGNALS}
-            hangup = getattr(signal, "SIGHUP", None)
-            if self._former.get(hangup) == signal.SIG_IGN:  # nohup
-                del self._former[hangup]
+            if hasattr(signal, "SIGHUP") and self._former[signal.SIGHUP] == signal.SIG_IGN:  # nohup
+                del self._former[signal.SIGHUP]
             self.take_over()
         return self
 

@@ -39,6 +39,7 @@ from selfsight.engine.optimisers import scaled_rate
 from selfsight.engine.progress import Progress
 from selfsight.engine.recorder import Recorder
 from selfsight.engine.signals import Leave, StopRequest
+from selfsight.engine.small_maps import guard_small_maps
 from selfsight.engine.supervisor import Supervisor
 from selfsight.methods.base import Method, Optimisation
 from selfsight.nets import attend_by_products, has_few_tokens
@@ -99,22 +100,29 @@ def make_plan(optimisation: Optimisation, epochs: int, lane: Lane, accumulate: i
 
 def prepare_method(method: Method, source: Source, plan: Plan, hardware: Hardware, *, compiled: bool) -> Method:
     """The method told how long it trains, laid out for the hardware."""
-    method.prepare(
-        samples=len(source),
-        steps=plan.steps,
-        epochs=plan.epochs,
-        batch=plan.images_a_step // plan.accumulate,
-        metadata=numeric_metadata(source),
-    )
+    method.prepare(**told(source, plan))
     if hardware.world > 1:
         method = convert_sync_batchnorm(method, hardware.device)
     if method.encoder.spec.dims == 2:
         method = method.to(memory_format=torch.channels_last)
-    if (hardware.accelerator, hardware.precision) == ("cpu", "bf16") and has_few_tokens(method.encoder):
-        attend_by_products(method)
+    if (hardware.accelerator, hardware.precision) == ("cpu", "bf16"):
+        guard_small_maps(method)
+        if has_few_tokens(method.encoder):
+            attend_by_products(method)
     if compiled:
         method.encoder.compile()
     return method
+
+
+def told(source: Source, plan: Plan) -> dict[str, Any]:
+    """What `Method.prepare` is told."""
+    return {
+        "samples": len(source),
+        "steps": plan.steps,
+        "epochs": plan.epochs,
+        "batch": plan.images_a_step // plan.accumulate,
+        "metadata": numeric_metadata(source),
+    }
 
 
 def make_monitor(
@@ -258,10 +266,13 @@ def begin(
     """Who writes down what happens, and who watches it."""
     announce(training.plan, images)
     names = {name: config[name] for name in ("method", "encoder")}
+    spec = training.method.encoder.spec
     names |= {"training images": len(images.train), "images": identity(images.train), "processes": hardware.world}
+    names["mean, std and range"] = " ".join(f"{value:.6g}" for value in (*spec.mean, *spec.std, *spec.value_range))
     bad = [lane.bad] if monitor is None else [lane.bad, monitor.buffers.held_out.bad]
     looked_at = {} if monitor is None else monitor.describe()
-    recorder = Recorder(path, config, names, {**images.describe(), **looked_at}, bad, hardware)
+    prepared = told(images.train, training.plan)
+    recorder = Recorder(path, config, names, {**images.describe(), **looked_at}, bad, hardware, prepared)
     first = hardware.rank == 0
     supervisor = Supervisor(
         recorder=recorder if first else None,
