@@ -153,7 +153,7 @@ def test_parts_of_different_classes_share_one_list(tmp_path, capsys):
         "test": colours(tmp_path, "test", ["lime", "red", "white", "yellow"]),
     }
     records = evaluate("resnet_slim", parts, protocols="knn,ridge,linear")
-    assert "classes only in the test part: white (10 images); they count as wrong" in capsys.readouterr().out
+    assert "classes only in the test part: white (10 images); they count as wrong" in "".join(capsys.readouterr())
     assert [top1(records, "pixels", name) for name in ("knn", "ridge", "linear")] == [0.75] * 3
 
 
@@ -168,3 +168,15 @@ def test_numbers_on_a_scale_are_no_classes(tmp_path):
         evaluate("resnet_slim", tmp_path / "scale.csv", protocols="ridge", label="age")
     with pytest.raises(ValueError, match=r"differ from image to image \(\d+ values for \d+ images\), and no classes"):
         evaluate("resnet_slim", tmp_path / "own.csv", protocols="ridge", label="age")
+
+
+def test_a_table_that_lists_files_more_than_once_does_not_leak(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(100):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{rng.integers(2)}")
+    (tmp_path / "long.csv").write_text("path,label\n" + "\n".join(rows * 4))
+    records = evaluate("resnet_slim", tmp_path / "long.csv", protocols="knn", k=1)
+    assert (records[0]["n_train"], records[0]["n_test"]) == (320, 80)
+    assert top1(records, "pixels") < 0.8  # 1.0 where every test image is learned from, too

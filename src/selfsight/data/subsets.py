@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,17 +193,32 @@ def repeats(source: Source, other: Source, named: str, group: str | None = None)
 def without_repeats(train: Source, test: Source, group: str | None = None) -> Source:
     """The training images that neither equal a test image nor share its group; the others are counted in the log.
 
+    Where a class would lose all of its images to equal ones, as in drawings of a few, those are kept, which the log
+    says.
+
     Raises:
-        ValueError: where nothing is left.
+        ValueError: where all images are the same files, or are of groups that are tested on.
     """
     mask, said = repeats(train, test, "test", group)
     if not said:
         return train
     said = f"of {len(train):,} training images of {train.name}, {said}"
+    labels = np.zeros(len(train)) if train.labels is None else train.labels
+    lost = np.setdiff1d(labels, labels[~mask])
+    if group is None and len(lost) and not same_files(train, test):
+        log.warning("%s: what is measured is too good, and they are kept since a class has no others", said)
+        return train
     if mask.all():
         raise ValueError(f"{said}, and nothing is left to learn from: give parts that share nothing")
     log.warning("%s: left out of training", said)
     return subset(train, np.flatnonzero(~mask))
+
+
+def same_files(train: Source, test: Source) -> bool:
+    """Whether an image of both parts is the same file."""
+    paths = [{one for one in map(part.stored, range(len(part))) if isinstance(one, str)} for part in (train, test)]
+    real = [{os.path.realpath(path) for path in some} for some in paths]
+    return not real[0].isdisjoint(real[1])
 
 
 def as_words(column: pd.Series) -> pd.Series:

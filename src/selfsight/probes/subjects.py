@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from selfsight.data import Source, as_trained, choose_size, mean_and_std, splits
+from selfsight.data.labels import missing_classes
 from selfsight.data.parts import find_part
 from selfsight.data.sizes import check_flat, spatial_axes
 from selfsight.data.subsets import hold_out, without_repeats
@@ -166,11 +167,14 @@ def train_and_test(
     group: a column whose equal values are on one side.
 
     Where the data say which images are for testing, those stay as they are: a training image that equals one of them
-    or shares its group is left out of training, with counts in the log.
+    or shares its group is left out of training, with counts in the log (`without_repeats`).
     """
     parts = splits(data, **options)
     if len(parts) == 1 and test_split is None:
         (source,) = parts.values()
+        why = missing_classes(source)
+        if why is not None:
+            raise ValueError(why)
         cut = hold_out(source, TEST_SHARE, seed, group)
         return cut.rest, cut.held, f"{source.name} has no test split: {cut.said} is held out by seed {seed}"
     wanted = ("test" if "test" in parts else "val") if test_split is None else test_split
