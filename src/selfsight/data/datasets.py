@@ -244,5 +244,6 @@ def stored_item(dataset: Any, index: int) -> Stored | None:
     if hasattr(dataset, "stored_as"):
         return dataset.stored_as(index)
     values = getattr(dataset, "data", None)
-    known = isinstance(values, np.ndarray | Tensor) and values.ndim >= 3 and len(values) == len(dataset)
-    return values[index] if known else None
+    if isinstance(values, np.ndarray | Tensor) and values.ndim >= 3 and len(values) == len(dataset):
+        return values[index]
+    return None

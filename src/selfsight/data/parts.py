@@ -121,7 +121,7 @@ def by_split_column(source: Source) -> dict[str, Source]:
     column = split_column(source)
     if column is None:
         return {"all": source}
-    words = written(source.metadata[column])
+    words = written(pd.Series(source.metadata[column]))
     parts = words.map(part_of)
     strange = words[words.notna() & parts.isna()]
     if parts.isna().all():
@@ -150,13 +150,13 @@ def split_column(source: Source) -> str | None:
     """The column that says which part a row belongs to, or None."""
     named = {str(name).strip().lower(): str(name) for name in source.metadata if isinstance(name, str)}
     own = named.get("split")
-    if own is not None and written(source.metadata[own]).notna().any():
+    if own is not None and written(pd.Series(source.metadata[own])).notna().any():
         return own
     for name in COLUMNS[1:]:
         if name not in named:
             continue
         column = named[name]
-        words = written(source.metadata[column]).dropna().unique()
+        words = written(pd.Series(source.metadata[column])).dropna().unique()
         parts = {part_of(word) for word in words}
         if "train" in parts and len(parts - {None}) > 1:
             if None not in parts:
