@@ -21,16 +21,32 @@ from selfsight.data.arrays import channel_axis
         ((12, 32, 32), 12, 0),
         ((32, 32, 12), 12, -1),
         ((4, 64, 64), 1, None),
-        ((3, 32, 3), None, -1),
+        ((3, 500, 2), None, 0),
+        ((2, 500, 3), None, -1),
+        ((155, 240, 240), None, None),
+        ((13, 32, 32), 13, 0),
+        ((13, 32, 32), 1, None),
+        ((5, 24, 24, 24), 5, 0),
     ],
 )
 def test_channel_axis(shape, channels, axis):
     assert channel_axis(shape, channels) == axis
 
 
-@pytest.mark.parametrize(("shape", "channels"), [((8, 16, 16, 16), None), ((8, 32, 32), 3)])
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [
+        ((8, 16, 16, 16), None),
+        ((8, 32, 32), 3),
+        ((13, 32, 32), None),
+        ((13, 16, 16), None),
+        ((64, 64, 13), None),
+        ((3, 32, 3), None),
+        ((32, 32), 3),
+    ],
+)
 def test_unclear_channels_ask_for_the_number(shape, channels):
-    with pytest.raises(ValueError, match="channels="):
+    with pytest.raises(ValueError, match="channels"):
         channel_axis(shape, channels)
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from selfsight.data.decoding import ImageFormat, common_format, decode, encoded_shape, kind_of, scaled_shape, shrink
+from selfsight.data.decoding import decode, encoded_shape, scaled_shape, shrink
+from selfsight.data.kinds import ImageFormat, Kind, common_format, kind_of
 
 from .conftest import picture
 
@@ -58,15 +59,15 @@ def test_palette_and_its_transparency():
         decode(opaque, ImageFormat(3)), torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     )
     clear = Image.open(BytesIO(encoded(image, "png", transparency=bytes([0] + [255] * 15))))
-    assert kind_of(Image.open(BytesIO(opaque))) == ("P", False)
-    assert kind_of(clear) == ("P", True)
-    assert common_format({kind_of(clear), ("RGB", False)}, None).channels == 4
+    assert kind_of(Image.open(BytesIO(opaque))) == Kind(grey=False)
+    assert kind_of(clear) == Kind(grey=False, transparent=True)
+    assert common_format([kind_of(clear)], None).channels == 3
 
 
 def test_sixteen_bits_survive():
     array = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
     data = encoded(array, "png")
-    pixels = decode(data, common_format({kind_of(Image.open(BytesIO(data)))}, None))
+    pixels = decode(data, common_format([kind_of(Image.open(BytesIO(data)))], None))
     assert pixels.dtype == torch.uint16
     np.testing.assert_array_equal(pixels[0].numpy(), array)
     np.testing.assert_array_equal(decode(data, ImageFormat(1))[0].numpy(), array >> 8)
@@ -77,28 +78,41 @@ def test_sixteen_bits_survive():
 def test_float_tiff_survives():
     array = np.linspace(-3, 5, 64, dtype=np.float32).reshape(8, 8)
     data = encoded(array, "tiff")
-    np.testing.assert_array_equal(decode(data, common_format({("F", False)}, None))[0].numpy(), array)
+    np.testing.assert_array_equal(decode(data, common_format([GREY_FLOAT], None))[0].numpy(), array)
+
+
+GREY, COLOUR, CLEAR = Kind(True), Kind(False), Kind(False, transparent=True)
+GREY_16, GREY_FLOAT, GREY_SIGNED = Kind(True, "16"), Kind(True, "float"), Kind(True, "int")
 
 
 @pytest.mark.parametrize(
     ("kinds", "channels", "dtype"),
     [
-        ({("L", False), ("1", False)}, 1, torch.uint8),
-        ({("L", False), ("RGB", False)}, 3, torch.uint8),
-        ({("RGBA", False)}, 3, torch.uint8),
-        ({("RGBA", True), ("L", False)}, 4, torch.uint8),
-        ({("I;16", False)}, 1, torch.uint16),
-        ({("I;16", False), ("L", False)}, 1, torch.uint8),
-        ({("CMYK", False)}, 3, torch.uint8),
+        ([GREY], 1, torch.uint8),
+        ([GREY, COLOUR], 3, torch.uint8),
+        ([GREY] * 3 + [COLOUR] * 80, 3, torch.uint8),
+        ([GREY] * 80 + [COLOUR] * 3, 1, torch.uint8),
+        ([CLEAR] + [COLOUR] * 80, 3, torch.uint8),
+        ([CLEAR], 3, torch.uint8),
+        ([GREY_16], 1, torch.uint16),
+        ([GREY_16, GREY], 1, torch.uint8),
+        ([GREY_16] * 3 + [GREY], 1, torch.uint16),
+        ([GREY_FLOAT] * 3 + [GREY], 1, torch.float32),
+        ([GREY_SIGNED], 1, torch.int32),
+        ([GREY_SIGNED, Kind(True, "wide")], 1, torch.int64),
     ],
 )
-def test_common_format(kinds, channels, dtype):
+def test_most_images_decide_the_format(kinds, channels, dtype):
     assert common_format(kinds, None) == ImageFormat(channels, dtype)
+
+
+def test_four_channels_are_asked_for():
+    assert common_format([CLEAR], 4).channels == 4
 
 
 def test_impossible_channels_name_the_way_out():
     with pytest.raises(ValueError, match=r"not 5: use \.npy"):
-        common_format({("RGB", False)}, 5)
+        common_format([COLOUR], 5)
 
 
 @pytest.mark.parametrize(

@@ -51,15 +51,15 @@ def test_grey_among_colour_becomes_colour(tmp_path):
     assert FolderSource(tmp_path, channels=1).read(0).shape == (1, 6, 6)
 
 
-def test_alpha_counts_where_it_shows(tmp_path):
+def test_alpha_is_read_where_it_is_asked_for(tmp_path, caplog):
     opaque = np.concatenate([picture(6, 6), np.full((6, 6, 1), 255, np.uint8)], axis=-1)
     write(tmp_path / "a.png", opaque)
-    assert FolderSource(tmp_path).channels == 3
     clear = opaque.copy()
     clear[0, 0, 3] = 7
     write(tmp_path / "b.png", clear)
-    source = FolderSource(tmp_path)
-    assert source.channels == 4
+    assert FolderSource(tmp_path).channels == 3
+    assert "1 of 2 images looked at are transparent: the alpha channel is dropped" in caplog.text
+    source = FolderSource(tmp_path, channels=4)
     np.testing.assert_array_equal(source.read(1).permute(1, 2, 0).numpy(), clear)
 
 
@@ -92,12 +92,12 @@ def test_train_alone_is_a_split_and_among_classes_a_class(tmp_path):
 def test_npy_files_are_images_too(tmp_path):
     for i in range(3):
         np.save(tmp_path / f"{i}.npy", np.full((5, 6, 7), i - 1.5, np.float32))
-    source = FolderSource(tmp_path)
+    source = FolderSource(tmp_path, channels=1)
     assert (source.channels, source.dtype, source.value_range) == (1, torch.float32, (-1.5, 0.5))
     assert source.read(2).shape == (1, 5, 6, 7)
     np.save(tmp_path / "3.npy", np.array([{"unsafe": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(UnreadableImage, match="allow_pickle"):
-        FolderSource(tmp_path).read(3)
+        FolderSource(tmp_path, channels=1).read(3)
     write(tmp_path / "4.png", picture(4, 4))
     with pytest.raises(ValueError, match=r"mixes \.npy arrays with image files"):
         FolderSource(tmp_path)

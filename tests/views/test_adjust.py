@@ -74,7 +74,15 @@ def test_blur_of_a_volume_is_the_blur_of_each_axis():
     torch.testing.assert_close(blurred[:, 0], depth, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_a_fourth_channel_is_alpha_which_colours_leave_alone():
+    x, factor = torch.rand(3, 4, 8, 8), torch.tensor([0.3, 1.0, 1.7])
+    for change in (lambda x: adjust.saturation(x, factor), lambda x: adjust.hue(x, factor - 1), adjust.grayscale):
+        changed = change(x)
+        assert changed[:, :3].equal(change(x[:, :3].contiguous())) and not changed[:, :3].equal(x[:, :3])
+        assert changed[:, 3].equal(x[:, 3])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
 def test_other_channels_keep_what_only_colours_have(channels):
     x, factor = torch.rand(3, channels, 8, 8), torch.tensor([0.3, 1.0, 1.7])
     assert adjust.saturation(x, factor) is x

@@ -16,6 +16,7 @@ from selfsight.data.values import NotANumber, extremes, full_range
 
 LOOKED_AT_VALUES = 2**24  # at a time
 FEW = 4  # an axis this short is taken for channels
+USUAL = (1, 3)  # numbers of channels, which win where both ends are short
 MOST_BANDS = 16  # of sensors with more than colours
 
 
@@ -23,7 +24,7 @@ def channel_axis(shape: Sequence[int], channels: int | None = None, *, of: str =
     """Which axis of one image holds its channels: 0, -1, or None where there is none.
 
     Two axes are a grey image. With three or four, an axis of length `channels` (1 to 4 unless given) at exactly
-    one end holds the channels. Otherwise three axes are a grey volume where its sides are alike (`is_volume`) or
+    one end holds the channels; where both ends are that short, the one of length 1 or 3. Otherwise three axes are a grey volume where its sides are alike (`is_volume`) or
     `channels` is 1.
 
     Raises:
@@ -37,6 +38,8 @@ def channel_axis(shape: Sequence[int], channels: int | None = None, *, of: str =
             raise ValueError(f"{shown}, which are grey, and channels is {channels}: leave it out")
         return None
     first, last = ((length == channels) if channels else (length <= FEW) for length in (shape[0], shape[-1]))
+    if first and last and channels is None and (shape[0] in USUAL) != (shape[-1] in USUAL):
+        return 0 if shape[0] in USUAL else -1
     if first and last:
         raise ValueError(
             f"{shown}, and both ends may hold the channels: name their number with channels=, or turn them"

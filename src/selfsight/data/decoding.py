@@ -101,6 +101,7 @@ def image_to_tensor(image: Image.Image, form: ImageFormat, turn: int | None = No
             return upright(grey.expand(form.channels, *grey.shape), turn).contiguous()
     elif form.dtype not in (torch.uint8, torch.uint16):
         check_depth(depth, form.dtype)
+    image.load()  # the mode of an icon is known only then
     if turn in UPRIGHT:
         image = image.transpose(UPRIGHT[turn])
     if form.dtype == torch.uint16:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from selfsight.data.arrays import as_channels_first, channel_axis
 from selfsight.data.decoding import DECODE_ERRORS, UnreadableImage, decode, encoded_shape, shrink
-from selfsight.data.kinds import ImageFormat, Kind, common_format, kind_of, say_kinds
+from selfsight.data.kinds import SAMPLES, ImageFormat, Kind, common_format, kind_of, say_kinds, tag
 from selfsight.data.sources import Source, Stored, range_of
 from selfsight.data.tiff import described, read_tiff
 from selfsight.data.values import full_range
@@ -193,19 +193,18 @@ def load_array(path: str, channels: int | None = None) -> tuple[Tensor, bool]:
 
 def _open_kind(path: str) -> Kind:
     with Image.open(path) as image:
+        if image.mode in ("F", "I") and tag(image, SAMPLES, 1) > 1:  # Pillow opens it, and fails to load it
+            raise UnidentifiedImageError(f"cannot identify image file {path!r}")
         return kind_of(image)
 
 
 def _unreadable(path: str, error: BaseException) -> UnreadableImage:
-    reason = "the file is empty" if Path(path).is_file() and Path(path).stat().st_size == 0 else str(error)
-    if isinstance(error, UnidentifiedImageError):
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
+        reason = "the file is empty"
+    elif isinstance(error, UnidentifiedImageError):
         tiff = described(path)
-        reason = (
-            "this is not an image"
-            if tiff is None
-            else (
-                f"{tiff}, which Pillow does not read: convert it to .npy, or "
-                "pip install tifffile where all files are such"
-            )
-        )
+        fix = "convert it to .npy, or pip install tifffile where all files are such"
+        reason = "this is not an image" if tiff is None else f"{tiff}, which Pillow does not read: {fix}"
+    else:
+        reason = str(error)
     return UnreadableImage(f"{printable(path)}: {reason or type(error).__name__}")

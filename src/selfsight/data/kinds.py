@@ -84,8 +84,7 @@ def is_transparent(image: Image.Image) -> bool:
     """Whether any pixel is not opaque."""
     if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
         return False
-    whole = image if image.mode.endswith("A") and image.mode != "PA" else image.convert("RGBA")
-    return bool((np.asarray(whole.getchannel("A")) < 255).any())
+    return bool((np.asarray(image.convert("RGBA").getchannel("A")) < 255).any())
 
 
 def depth_of(image: Image.Image) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
+from struct import error
 from typing import Any
 
 from PIL import TiffImagePlugin
@@ -17,7 +19,8 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 def described(path: str) -> str | None:
     """What a TIFF holds, in words; None for a file that is none, or broken."""
-    with open(path, "rb") as file, suppress(SyntaxError, OSError, ValueError, LookupError, TypeError):
+    unread = (SyntaxError, OSError, ValueError, LookupError, TypeError, error)
+    with open(path, "rb") as file, suppress(*unread), warnings.catch_warnings(action="ignore"):
         head = file.read(8)
         if not head.startswith(MAGIC):
             return None
@@ -46,8 +49,8 @@ def read_tiff(path: str) -> tuple[Tensor, bool]:
         axes, several = page.axes, len(file.pages) > 1
         try:
             array = page.asarray()
-        except KeyError as error:
-            raise ValueError(f"{error.args[0]}: convert it to .npy") from error
+        except KeyError as unknown:
+            raise ValueError(f"{unknown.args[0]}: convert it to .npy") from unknown
     if sorted(axes) == ["X", "Y"]:
         return as_channels_first(array, None), several
     if sorted(axes) != ["S", "X", "Y"]:
