@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
 
 from selfsight.evaluate import evaluate
-from selfsight.nets import build_encoder, save_encoder
+from selfsight.nets import as_encoder, build_encoder, load_encoder, save_encoder
+from selfsight.probes.subjects import channels_for
 
 COUNT = 300
 
@@ -180,3 +183,65 @@ def test_a_table_that_lists_files_more_than_once_does_not_leak(tmp_path):
     records = evaluate("resnet_slim", tmp_path / "long.csv", protocols="knn", k=1)
     assert (records[0]["n_train"], records[0]["n_test"]) == (320, 80)
     assert top1(records, "pixels") < 0.8  # 1.0 where every test image is learned from, too
+
+
+def test_results_on_other_data_lie_side_by_side(run, archive, digits, tmp_path):
+    images, labels = digits
+    np.savez(tmp_path / "other.npz", images=images, labels=labels)
+    first = evaluate(run, archive, protocols="knn", baselines=False)
+    second = evaluate(run, tmp_path / "other.npz", protocols="knn", baselines=False)
+    again = evaluate(run, archive, protocols="knn", baselines=False)
+    assert json.loads((run / "evaluation.json").read_text()) == [*second, *again] and first == again
+    (run / "evaluation.json").write_text("mine")
+    with pytest.raises(ValueError, match="holds no results of evaluate"):
+        evaluate(run, archive, protocols="knn")
+    assert (run / "evaluation.json").read_text() == "mine"
+    (tmp_path / "e.json").write_text("mine")
+    with pytest.raises(ValueError, match="set overwrite"):
+        evaluate(run, archive, protocols="knn", out=tmp_path / "e.json")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 0}, "k is at least 1"),
+        ({"temperature": 0}, "temperature is above 0"),
+        ({"k": 5, "protocols": "ridge"}, "k is of knn"),
+        ({"temperature": 0.1, "protocols": "linear"}, "temperature is of knn"),
+        ({"image_size": -5}, "image_size is at least 1"),
+        ({"limit": 0}, "limit is at least 1"),
+        ({"seed": -1}, "seed is at least 0"),
+        ({"protocols": [object()]}, "protocols are names"),
+        ({"pretrained": True}, "its own: leave it out"),
+        ({"overwrite": True}, "none is named"),
+    ],
+)
+def test_each_option_is_checked_where_it_enters(run, options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        evaluate(run, tmp_path / "no data", **options)
+
+
+def test_an_own_module_keeps_its_spec_by_the_advice_of_the_error(archive, tmp_path):
+    def net():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 16))
+
+    encoder = as_encoder(net(), image_size=8, channels=1)
+    encoder.spec = replace(encoder.spec, mean=(0.3,), std=(0.2,), value_range=(0.0, 255.0))
+    save_encoder(encoder, tmp_path / "own")
+    with pytest.raises(ValueError, match="load_encoder"):
+        evaluate(tmp_path / "own", archive)
+    with pytest.raises(ValueError, match="as_encoder"):
+        evaluate(net(), archive)
+    loaded = load_encoder(tmp_path / "own", module=net())
+    assert loaded.spec == encoder.spec
+    rows = [record["encoder"] for record in evaluate(loaded, archive, protocols="knn")]
+    assert rows == ["trained", "pixels", "chance"]
+    with pytest.raises(ValueError, match="of another shape"):
+        load_encoder(tmp_path / "own", module=nn.Sequential(nn.Flatten(), nn.Linear(64, 8)))
+
+
+def test_channels_of_a_pretrained_name_and_of_encoders():
+    assert channels_for("resnet18", pretrained=True) == 3 and channels_for("resnet18") is None
+    with pytest.raises(ValueError, match="takes images of 1 channels"):
+        channels_for(build_encoder("resnet_slim", image_size=8, channels=1), asked=3)

@@ -14,9 +14,9 @@ from typing import IO
 
 def check_output(out: Path, *, overwrite: bool) -> None:
     """Raise a `ValueError` unless `out` can be written, without making a folder or a file that stays."""
-    if out.is_dir():
+    if os.path.isdir(out):
         raise ValueError(f"{out} is a folder: name a file in it with out")
-    if out.exists() and not overwrite:
+    if os.path.lexists(out) and not overwrite:
         raise ValueError(f"{out} exists: set overwrite, or choose another out")
     folder = existing_parent(out)
     try:

@@ -87,7 +87,7 @@ class Line:
     what: str
     unit: str
     done: int = 0
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
     said: float | None = None
 
     def add(self, count: int) -> None:
