@@ -118,10 +118,7 @@ def pretrain(
     from selfsight import engine, gallery
     from selfsight.data import choose_size
 
-    if on_alarm not in ("warn", "stop"):
-        raise ValueError(f"on_alarm is 'warn' or 'stop', not {on_alarm!r}")
-    if seed < 0:
-        raise ValueError(f"seed is at least 0, not {seed}")
+    engine.check_settings(settings)
     hardware = engine.choose_hardware(devices, precision)
     path = engine.choose_folder(out, method, several=hardware.external)
     if hardware.rank == 0:  # the others may come when it is no longer empty
@@ -140,6 +137,7 @@ def pretrain(
             engine.start_from(net, weights)
         model = engine.debiased(engine.build_method(method, net, method_options), debias, debias_weight, debias_form)
         images = engine.check_columns(images, model, debias)
+        engine.check_method(model, settings, images)
         augmentation = engine.build_augmentation(model, view_options)
         optimisation = engine.choose_optimisation(
             model.optimisation,

@@ -17,6 +17,7 @@ from selfsight.engine.logs import run_log
 from selfsight.engine.module import Training
 from selfsight.engine.optimisers import LARS
 from selfsight.engine.run_folder import Run, check_folder, choose_folder, claim_folder, open_run
+from selfsight.engine.settings import check_method, check_settings
 from selfsight.engine.train import (
     begin,
     encoder_of_all,
@@ -38,6 +39,8 @@ __all__ = [
     "build_method",
     "check_columns",
     "check_folder",
+    "check_method",
+    "check_settings",
     "choose_folder",
     "choose_hardware",
     "choose_optimisation",
