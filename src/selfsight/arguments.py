@@ -143,7 +143,8 @@ def gather(verb: Callable, positional: list[str], options: list[tuple[str, str]]
         else:
             typed = merge(typed, unfold({name: value}, known, option=True))
     recipe = {**files, **typed}.get("recipe")
-    files.pop("recipe", None), typed.pop("recipe", None)
+    for settings in (files, typed):
+        settings.pop("recipe", None)
     if recipe is not None:
         from selfsight.recipes import load_recipe
 
