@@ -231,7 +231,7 @@ def test_start_from_the_weights_of_a_run(run, tmp_path):
         ({"method_options": {"temprature": 0.1}}, "did you mean 'temperature'"),
         ({"encoder": "resnet_slimm"}, "did you mean 'resnet_slim'"),
         ({"devices": "gpu"}, "no GPU"),
-        ({"lane": "fast"}, "no lane 'fast'"),
+        ({"lane": "fast"}, "lane is .*not 'fast'"),
         ({"data": "nowhere/"}, "does not exist"),
         ({"seed": -1}, "seed is a whole number and from 0"),
         ({"data": {"all": "digits"}, "split": "tset"}, "the data has no split 'tset' but 'all'"),
