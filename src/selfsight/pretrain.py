@@ -123,10 +123,7 @@ def pretrain(
     settings = dict(locals())
     from selfsight import engine, gallery
 
-    if on_alarm not in ("warn", "stop"):
-        raise ValueError(f"on_alarm is 'warn' or 'stop', not {on_alarm!r}")
-    if seed < 0:
-        raise ValueError(f"seed is at least 0, not {seed}")
+    engine.check_settings(settings)
     hardware = engine.choose_hardware(devices, precision)
     claim = engine.Claim(
         out,
@@ -161,6 +158,7 @@ def pretrain(
         images = images.as_trained(net)
         model = engine.debiased(engine.build_method(method, net, method_options), debias, debias_weight, debias_form)
         images = engine.check_columns(images, model, debias)
+        engine.check_method(model, settings, images)
         augmentation = engine.build_augmentation(model, view_options)
         optimisation = engine.choose_optimisation(
             model.optimisation,

@@ -112,7 +112,9 @@ def mismatch(answer: Any, found: Any, value_range: tuple[float, float]) -> Probl
     if not np.isfinite(got).all():
         return "holds values that are no numbers"
     if difference.max() > answer.within:
-        return f"pixels differ by {difference.max():g} (at most {answer.within:g}), mean {got.mean():g} of {want.mean():g}"
+        return (
+            f"pixels differ by {difference.max():g} (at most {answer.within:g}), mean {got.mean():g} of {want.mean():g}"
+        )
     return None
 
 
@@ -232,7 +234,9 @@ class Parts:
             return f"refused: {outcome.error}"
         if set(outcome.parts) != set(self.parts):
             return f"has parts {list(outcome.parts)}, must have {list(self.parts)}"
-        problems = [f"{name}: {problem}" for name, one in self.parts.items() if (problem := one.of(outcome.parts[name]))]
+        problems = [
+            f"{name}: {problem}" for name, one in self.parts.items() if (problem := one.of(outcome.parts[name]))
+        ]
         return problems[0] if problems else unsaid(self.said, outcome)
 
 
@@ -280,5 +284,7 @@ def same_label(found: Any, wanted: Any) -> bool:
 
 def shown(outcome: Any) -> str:
     if isinstance(outcome, Read):
-        return ", ".join(f"{name}: {len(part.images)} images, classes {part.classes}" for name, part in outcome.parts.items())
+        return ", ".join(
+            f"{name}: {len(part.images)} images, classes {part.classes}" for name, part in outcome.parts.items()
+        )
     return repr(getattr(outcome, "value", outcome))[:200]

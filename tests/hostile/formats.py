@@ -136,12 +136,16 @@ def deep_png(channels: int) -> Callable[[Generator, int, int], tuple[bytes, Any]
             return data, pixels if channels == 1 else one_of(Raw(pixels), Unit(pixels / 65535))
         grey = channels == 2
         rgba = np.dstack([array[..., 0]] * 3 + [array[..., 1]]) if grey else array
-        return data, one_of(Unit(pixels / 65535), *(Unit(one.pixels / 255) for one in transparent(rgba / 257.0).answers))
+        return data, one_of(
+            Unit(pixels / 65535), *(Unit(one.pixels / 255) for one in transparent(rgba / 257.0).answers)
+        )
 
     return write
 
 
-def jpeg2000(channels: int, dtype: Any = np.uint8, codec: str = "jp2") -> Callable[[Generator, int, int], tuple[bytes, Any]]:
+def jpeg2000(
+    channels: int, dtype: Any = np.uint8, codec: str = "jp2"
+) -> Callable[[Generator, int, int], tuple[bytes, Any]]:
     def write(rng: Generator, height: int, width: int) -> tuple[bytes, Any]:
         array = noise(rng, (height, width) if channels == 1 else (height, width, channels), dtype)
         data = imagecodecs.jpeg2k_encode(array, reversible=True, codecformat=codec)
@@ -180,7 +184,11 @@ def pnm(magic: str, high: int = 255) -> Callable[[Generator, int, int], tuple[by
     def write(rng: Generator, height: int, width: int) -> tuple[bytes, Any]:
         if magic in ("P1", "P4"):
             array = noise(rng, (height, width), bool)
-            body = np.packbits(array, axis=1).tobytes() if magic == "P4" else " ".join(map(str, array.ravel() * 1)).encode()
+            body = (
+                np.packbits(array, axis=1).tobytes()
+                if magic == "P4"
+                else " ".join(map(str, array.ravel() * 1)).encode()
+            )
             return f"{magic}\n{width} {height}\n".encode() + body, Unit(first(~array))  # 1 is black
         shape = (height, width, 3) if magic in ("P3", "P6") else (height, width)
         array = rng.integers(0, high, shape, endpoint=True)

@@ -103,7 +103,9 @@ def misnamed(form: Format, suffix: str) -> Callable[[Path, Generator], Trial]:
     def build(folder: Path, rng: Generator) -> Trial:
         data, answer = form.write(rng, 20, 14)
         other, right = form.write(rng, 20, 14)
-        return Trial(folder, Reads({put(folder, f"a{suffix}", data): answer, put(folder, f"b{form.suffix}", other): right}))
+        return Trial(
+            folder, Reads({put(folder, f"a{suffix}", data): answer, put(folder, f"b{form.suffix}", other): right})
+        )
 
     return build
 
@@ -176,8 +178,14 @@ PNG_METADATA: dict[str, tuple[Callable[[np.ndarray], bytes], bool]] = {  # wheth
     "exif-noise": (with_chunk(b"eXIf", b"II*\0\xff\xff\xff\xffnonsense"), False),
     "exif-empty": (with_chunk(b"eXIf", b""), False),
     "exif-loop": (with_chunk(b"eXIf", b"II*\0\x08\0\0\0\x01\0\x69\x87\x04\0\x01\0\0\0\x08\0\0\0\x08\0\0\0"), False),
-    "exif-orientation-text": (with_chunk(b"eXIf", b"II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\0x\0\0\0\0\0\0\0"), False),
-    "exif-orientation-9": (with_chunk(b"eXIf", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0"), False),
+    "exif-orientation-text": (
+        with_chunk(b"eXIf", b"II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\0x\0\0\0\0\0\0\0"),
+        False,
+    ),
+    "exif-orientation-9": (
+        with_chunk(b"eXIf", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0"),
+        False,
+    ),
     "text-chunks": (text_chunks, False),
     "text-bomb": (with_chunk(b"zTXt", BOMB), True),
     "text-broken": (with_chunk(b"zTXt", b"key\0\0not zlib"), True),
@@ -219,7 +227,9 @@ JPEG_METADATA: dict[str, Callable[[bytes], bytes]] = {
     "exif-empty": jpeg_segment(0xE1, b"Exif\0\0"),
     "exif-short": jpeg_segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x20\0"),
     "exif-loop": jpeg_segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x01\0\x69\x87\x04\0\x01\0\0\0\x08\0\0\0\x08\0\0\0"),
-    "exif-orientation-float": jpeg_segment(0xE1, b"Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x12\0\x0b\0\0\0\1\x40\xc0\0\0\0\0\0\0"),
+    "exif-orientation-float": jpeg_segment(
+        0xE1, b"Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x12\0\x0b\0\0\0\1\x40\xc0\0\0\0\0\0\0"
+    ),
     "exif-orientation-many": jpeg_segment(0xE1, b"Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\2\0\1\0\1\0\0\0\0"),
     "xmp-noise": jpeg_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta \xff\xfe"),
     "comment": jpeg_segment(0xFE, b"\xff\xd8 a comment \xff\xd9 with marks"),
@@ -256,7 +266,13 @@ CLAIMS: dict[str, Callable[[int, int], tuple[str, bytes]]] = {
     "tga": lambda h, w: ("x.tga", bytes(2) + b"\x02" + bytes(9) + struct.pack("<HH", w % 65536, h % 65536) + b"\x18\0"
                          + bytes(100)),
 }  # fmt: skip
-CLAIMED = {"0x0": (0, 0), "0x5": (0, 5), "60000x60000": (60000, 60000), "2000000000x2": (2_000_000_000, 2), "9x40000": (9, 40000)}
+CLAIMED = {
+    "0x0": (0, 0),
+    "0x5": (0, 5),
+    "60000x60000": (60000, 60000),
+    "2000000000x2": (2_000_000_000, 2),
+    "9x40000": (9, 40000),
+}
 
 
 def claiming(kind: str, size: str) -> Callable[[Path, Generator], Trial]:
@@ -291,5 +307,3 @@ def cases() -> Iterator[Case]:
     for kind in CLAIMS:
         for size in CLAIMED:
             yield Case(f"images/claims/{kind}/{size}", 5, claiming(kind, size))
-
-

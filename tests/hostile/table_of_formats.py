@@ -18,7 +18,10 @@ from hostile.formats import (
 )
 
 PNG = [
-    *(Format(f"png-{mode}", ".png", by_pillow("PNG", mode), loud=True) for mode in ("L", "LA", "RGB", "RGBA", "P", "1")),
+    *(
+        Format(f"png-{mode}", ".png", by_pillow("PNG", mode), loud=True)
+        for mode in ("L", "LA", "RGB", "RGBA", "P", "1")
+    ),
     Format("png-P-alpha", ".png", by_pillow("PNG", "P+alpha"), loud=True),
     Format("png-P-2-bits", ".png", by_pillow("PNG", "P", bits=4), loud=True),
     *(Format(f"png-{channels}x16", ".png", deep_png(channels), loud=True) for channels in (1, 2, 3, 4)),
@@ -88,7 +91,9 @@ TIFF = [
         for packing in ("lzw", "deflate", "packbits", "lzma", "zstd")
     ),
     *(
-        Format(f"tif-{depth}-predicted-{order}", ".tif", tiff(depth, compression="deflate", predictor=True, byteorder=sign))
+        Format(
+            f"tif-{depth}-predicted-{order}", ".tif", tiff(depth, compression="deflate", predictor=True, byteorder=sign)
+        )
         for depth in ("uint8", "uint16", "float32")
         for order, sign in (("little", "<"), ("big", ">"))
     ),

@@ -46,7 +46,8 @@ def problem_of(case: Case, folder: Path | None = None) -> str | None:
     changed = sorted(
         path
         for path in before.keys() | after.keys()
-        if before.get(path) != after.get(path) and not any(path == one or path.startswith(one + "/") for one in trial.own)
+        if before.get(path) != after.get(path)
+        and not any(path == one or path.startswith(one + "/") for one in trial.own)
     )
     problem = raw_error(outcome) or trial.expect(outcome)
     return f"changed {changed[:4]}" if changed and not problem else problem

@@ -163,6 +163,10 @@ def _splits_of_path(path: Path, label: str, path_column: str, channels: int | No
         raise ValueError(f"{printable(path)} does not exist: give a folder of images, a table, .npy, .npz, or 'digits'")
     if label != "label" and suffix not in READERS:
         raise ValueError(f"label is a column of a table, and {path} is none: leave label={label!r} out")
+    if path_column != "path" and suffix not in READERS:
+        raise ValueError(
+            f"path_column is a column of a table, and {path} is none: leave path_column={path_column!r} out"
+        )
     if path.is_dir():
         return folder_splits(path, channels)
     expected = f"a folder, {', '.join(READERS)}, .npy or .npz"

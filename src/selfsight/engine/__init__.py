@@ -20,6 +20,7 @@ from selfsight.engine.meeting import Meeting
 from selfsight.engine.module import Training
 from selfsight.engine.optimisers import LARS
 from selfsight.engine.run_folder import Run, open_run
+from selfsight.engine.settings import check_method, check_settings
 from selfsight.engine.signals import StopRequest
 from selfsight.engine.train import (
     begin,
@@ -44,6 +45,8 @@ __all__ = [
     "build_for",
     "build_method",
     "check_columns",
+    "check_method",
+    "check_settings",
     "choose_hardware",
     "choose_optimisation",
     "debiased",

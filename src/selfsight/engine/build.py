@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -22,7 +23,7 @@ from selfsight.methods._fair_kl import FairKL
 from selfsight.methods.base import Method, Optimisation
 from selfsight.naming import nearest
 from selfsight.nets import Encoder, as_encoder, build_encoder, load_weights
-from selfsight.views import Augmentation
+from selfsight.views import Augmentation, without_effect
 
 log = logging.getLogger(__name__)
 
@@ -122,11 +123,21 @@ def build_method(method: str | Callable[..., Method], encoder: Encoder, options:
     Raises:
         ValueError: for a method or an option that does not exist, naming the nearest that does.
     """
-    builder, options = find_method(method), options or {}
-    known = [name for name in inspect.signature(builder).parameters if name != "encoder"]
-    check_names(options, known, f"method {getattr(builder, '__name__', method)!r}")
+    builder = find_method(method)
+    options = {**given_options(builder), **(options or {})}
+    known = inspect.signature(getattr(builder, "func", builder)).parameters
+    if not any(item.kind is item.VAR_KEYWORD for item in known.values()):
+        check_names(options, [name for name in known if name != "encoder"], f"method {method_name(method)!r}")
     check_ranges(options)
-    return builder(encoder, **{name: as_tuple(value) for name, value in options.items()})
+    built = builder(encoder, **{name: as_tuple(value) for name, value in options.items()})
+    defaults = default_options(type(built))
+    for name, fix in built.idle().items():
+        if name in options and as_tuple(options[name]) != defaults.get(name):
+            raise ValueError(
+                f"{name}, of method_options or --method.{name}, is {options[name]!r} and changes nothing {fix}: "
+                f"leave it out"
+            )
+    return built
 
 
 def check_ranges(options: Mapping[str, Any]) -> None:
@@ -159,10 +170,24 @@ def given_options(method: str | Callable[..., Method]) -> dict[str, Any]:
 
 
 def build_augmentation(method: Method, options: Mapping[str, Any] | None) -> Augmentation:
-    """The method's own augmentation with some of its knobs turned."""
+    """The method's own augmentation with some of its knobs turned.
+
+    Raises:
+        ValueError: for a knob that does not exist, or that changes nothing in the views of this method.
+    """
     options = options or {}
     check_names(options, [field.name for field in fields(Augmentation)], "view_options")
-    return replace(method.augmentation, **{name: as_tuple(value) for name, value in options.items()})
+    chosen = replace(method.augmentation, **{name: as_tuple(value) for name, value in options.items()})
+    spec = method.encoder.spec
+    idle = without_effect(
+        lambda augmentation: method.views(min(spec.size), augmentation), method.augmentation, chosen, spec.channels
+    )
+    for name, fix in idle.items():
+        raise ValueError(
+            f"{name}, of view_options or --views.{name}, is {getattr(chosen, name)!r} and changes nothing in the views "
+            f"of {method_name(method)} with {spec.channels} channels at {min(spec.size)} pixels: {fix}"
+        )
+    return chosen
 
 
 def choose_optimisation(
@@ -184,9 +209,6 @@ def choose_optimisation(
     chosen: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
     if lr is None and optimizer not in (None, paper.optimizer):
         raise ValueError(f"the paper's lr {paper.lr} is for {paper.optimizer}, not for {optimizer}: give an lr, too")
-    for name, value in chosen.items():
-        if value < 0:
-            raise ValueError(f"{name} is at least 0, not {value}")
     if optimizer is not None:
         chosen["optimizer"] = optimizer
     if weight_decay not in (None, paper.weight_decay):
@@ -209,6 +231,7 @@ def as_tuple(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """A setting as YAML and JSON can hold it; what they cannot hold is described."""
+    value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -23,7 +23,7 @@ class RunLog:
 
     def open(self, path: Path) -> None:
         """Write to `path/log.txt`, at its end."""
-        file = logging.FileHandler(path / "log.txt", encoding="utf-8")
+        file = logging.FileHandler(path / "log.txt", encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._kept.setTarget(file)
         self._kept.flush()
