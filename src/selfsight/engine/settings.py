@@ -106,6 +106,8 @@ RULES: dict[str, Rule] = {
     "split": Rule(WORD.holds, WORD.wanted, optional=True),
     "label": WORD,
     "path_column": WORD,
+    "channels": whole(1, optional=True),
+    "group": Rule(WORD.holds, WORD.wanted, optional=True),
     "debias": Rule(WORD.holds, WORD.wanted, optional=True),
     "debias_weight": number(lambda value: 0 < value < math.inf, "above 0 (leave debias out to train without it)"),
     "debias_form": one_of("kl", "moments"),
