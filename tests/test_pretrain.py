@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,11 +15,15 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torch import nn
 
 import selfsight
-from selfsight.data import open_source
+from selfsight import engine
+from selfsight.data import ResidentLane, open_source
 from selfsight.engine.module import Training
+from selfsight.engine.recorder import Recorder
 from selfsight.methods.base import Method, Optimisation
+from selfsight.nets import build_encoder
 
 SMALL = {
     "method": "simclr",
@@ -54,7 +60,7 @@ def run(tmp_path_factory):
 def test_the_run_folder_holds_everything(run):
     assert {path.name for path in run.path.iterdir()} == {
         "config.yaml", "metrics.csv", "views.png", "checkpoints", "encoder.safetensors", "encoder.json",
-        "summary.json", "log.txt", "held_out.csv", "tensorboard",
+        "summary.json", "log.txt", "held_out.csv", "tensorboard", "selfsight-run.json",
     }  # fmt: skip
     assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["last.ckpt"]
     assert not Path("lightning_logs").exists()
@@ -208,6 +214,114 @@ def test_a_checkpoint_of_something_else_is_refused(run, tmp_path):
         train(tmp_path / "mixed", resume=True)
 
 
+def test_stopped_in_the_first_epoch_there_is_an_encoder(run, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 1, signal.SIGHUP)
+        stopped = train(tmp_path / "run")
+    assert stopped.summary["stopped"] == "interrupted" and stopped.summary["steps"] == 1
+    assert json.loads((stopped.path / "encoder.json").read_text())["step"] == 1
+    weights = weights_of(stopped)
+    state = stopped.encoder.model.state_dict()
+    assert all(torch.equal(value, weights[f"encoder.model.{name}"]) for name, value in state.items())
+    assert_same(run, train(tmp_path / "run", resume=True))
+
+
+def test_a_signal_between_two_steps_is_granted_there(run, tmp_path, monkeypatch):
+    def waiting(lane, epoch, position):
+        for step, batch in enumerate(_batches(lane, epoch, position)):
+            if (epoch, position + step) == (1, 2) and len(lane) == 3:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                raise AssertionError("it goes on waiting")
+            yield batch
+
+    _batches = ResidentLane._batches
+    with monkeypatch.context() as patch:
+        patch.setattr(ResidentLane, "_batches", waiting)
+        stopped = train(tmp_path / "run")
+    assert stopped.summary["stopped"] == "interrupted" and 3 <= stopped.summary["steps"] < 6
+    assert_same(run, train(tmp_path / "run", resume=True))
+
+
+@pytest.mark.parametrize("where", ["selfsight.engine.divide", "selfsight.gallery.draw_views"])
+def test_a_signal_before_the_first_step_leaves_nothing(tmp_path, monkeypatch, where):
+    monkeypatch.setattr(where, lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(KeyboardInterrupt, match="interrupted by SIGTERM"):
+        train(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_fails_before_its_first_step_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("selfsight.gallery.draw_views", fail)
+        with pytest.raises(OSError, match="no space"):
+            train(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_by_time_while_stopping_is_written_once(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(Recorder, "save", lambda self, training, _: written.append(training.position.step))
+    interrupt_at(monkeypatch, 2)
+    train(tmp_path / "run", checkpoint_minutes=0.0)
+    assert written == [1, 2]
+
+
+def test_resumed_exactly_at_the_last_epoch(run, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 6)
+        stopped = train(tmp_path / "run")
+    assert stopped.finished
+    assert_same(run, stopped)
+    before = (stopped.path / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    resumed = train(tmp_path / "run", resume=True)
+    assert resumed.finished and resumed.metrics["step"].tolist() == [3, 6]
+    assert (resumed.path / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("keep", [0, 100, 5000])
+def test_a_damaged_checkpoint_is_said(tmp_path, keep):
+    stopped = train(tmp_path / "run", epochs=1)
+    file = stopped.path / "checkpoints" / "last.ckpt"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"last.ckpt is damaged and cannot be read .*begin again with overwrite"):
+        train(tmp_path / "run", epochs=1, resume=True)
+
+
+def test_ten_measurements_a_run(tmp_path):
+    run = train(tmp_path / "run", epochs=12, limit=64)
+    assert run.metrics["knn"].notna().sum() >= 10 and run.metrics["encoder_rank"].notna().sum() >= 10
+    assert run.metrics["knn"].notna().iloc[[0, -1]].all()
+
+
+def test_ten_measurements_in_one_long_epoch(tmp_path):
+    run = train(tmp_path / "run", epochs=1, limit=400, batch_size=4)
+    assert run.metrics["knn"].notna().sum() >= 10
+
+
+def test_a_killed_worker_leaves_a_checkpoint(tmp_path, monkeypatch):
+    stepping = Training.optimizer_step
+
+    def optimizer_step(self, *arguments, **options):
+        stepping(self, *arguments, **options)
+        if self.position.step == 2:
+            worker = multiprocessing.active_children()[0]
+            os.kill(worker.pid, signal.SIGKILL)
+            worker.join()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "optimizer_step", optimizer_step)
+        with pytest.raises(RuntimeError, match="ended by signal SIGKILL; most likely the machine ran out of memory"):
+            train(tmp_path / "run", epochs=20, lane="streaming", workers=1)
+    whole = train(tmp_path / "whole", epochs=20, lane="streaming", workers=1, max_minutes=0)
+    assert whole.summary["steps"] == 1
+    resumed = train(tmp_path / "run", epochs=20, lane="streaming", workers=1, max_minutes=0, resume=True)
+    assert resumed.summary["steps"] > 3
+    assert (resumed.path / "encoder.safetensors").exists()
+
+
 def test_overwrite_begins_anew(run, tmp_path):
     train(tmp_path / "run", epochs=1)
     assert train(tmp_path / "run", epochs=1, seed=2, overwrite=True).config["seed"] == 2
@@ -288,7 +402,41 @@ def test_a_loss_that_explodes_stops_before_it_reaches_the_checkpoint(tmp_path):
     run = train(tmp_path / "run", method=Exploding, method_options=None, epochs=3)
     assert not run.finished and "no longer finite" in run.summary["stopped"]
     assert all(value.isfinite().all() for value in weights_of(run).values())
-    assert "non-finite: loss is not finite" in (run.path / "log.txt").read_text()
+    log = (run.path / "log.txt").read_text()
+    assert "non-finite: loss is not finite" in log
+    assert "non-finite at step 5, first: term loss" in log and "engine.replay(" in log
+    assert run.metrics["loss"].tolist()[-1] == float("inf") or run.metrics["loss"].isna().iloc[-1]
+    assert json.loads((run.path / "summary.json").read_text(), parse_constant=pytest.fail)["final"]["loss"] is None
+    assert selfsight.open_run(run.path).config == run.config
+
+
+class Overflowing(Exploding):
+    """One layer's output becomes infinite."""
+
+    def __init__(self, encoder):
+        super().__init__(encoder)
+        self.head = nn.Linear(encoder.width, 4)
+
+    def forward(self, batch):
+        scale = float("inf") if self.step >= 4 else 1.0
+        return {"loss": self.head(self.encoder(batch.views[0]) * scale).square().mean()}
+
+
+def test_the_first_number_that_is_not_finite_is_named_and_can_be_replayed(tmp_path):
+    run = train(tmp_path / "run", method=Overflowing, method_options=None, epochs=3)
+    replay = engine.replay(run.path, Overflowing(build_encoder("resnet_slim", image_size=8, channels=1)))
+    assert replay.found == replay.again == "output of head (Linear)" and replay.step == 4
+    assert "first: output of head (Linear)" in (run.path / "log.txt").read_text()
+    assert len(replay.batch) == 64 and all(value.isfinite().all() for value in replay.method.parameters())
+
+
+def test_a_run_of_a_known_method_is_replayed_from_its_folder(tmp_path):
+    run = train(tmp_path / "run", lr=1e30, epochs=3, optimizer="sgd")
+    assert "no longer finite" in run.summary["stopped"]
+    replay = engine.replay(run)
+    assert replay.again == replay.found
+    with pytest.raises(ValueError, match="keeps no batch"):
+        engine.replay(train(tmp_path / "fine", epochs=1))
 
 
 @pytest.mark.parametrize("on_alarm", ["warn", "stop"])

@@ -90,6 +90,16 @@ def test_a_killed_worker_is_named_where_its_batch_is_wanted(number, named):
             pass
 
 
+def test_a_worker_killed_between_two_epochs_is_named():
+    lane = StreamingLane(numbers(12), 4, workers=1, seed=7)
+    epoch(lane)
+    (worker,) = lane.loader._iterator._workers
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()
+    with pytest.raises(RuntimeError, match="ended by signal SIGKILL"):
+        epoch(lane)
+
+
 def test_a_worker_leaves_signals_to_its_parent():
     lane = StreamingLane(numbers(4000), 4, workers=1, seed=7)
     batches = iter(lane)

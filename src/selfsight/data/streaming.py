@@ -77,25 +77,28 @@ class StreamingLane(Lane):
 
     def _deliveries(self) -> Iterator[Delivery]:
         """What the workers hand over; a worker that died is found when its batch is wanted, never within a step."""
-        before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
-        deliveries = iter(self.loader)
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGCHLD, before)  # torch's handler raises wherever the program is
+        walk = self._walk_through_loader()
         while True:
             try:
-                delivery = next(deliveries, None)
+                delivery = next(walk, None)
             except (RuntimeError, OSError, EOFError) as error:
-                died = dead_workers(deliveries)
+                died = dead_workers(self.loader)
                 if not died:
                     raise
-                raise RuntimeError(f"{how_it_died(died[0])}. Nothing is wrong with what was learned so far") from error
+                raise RuntimeError(how_it_died(died[0])) from error
             if delivery is None:
                 return
             if not self.said and any(isinstance(pixels, np.ndarray) for pixels, *_ in delivery[0]):
                 self.said = True
-                size = sum(pixels.nbytes for pixels, *_ in delivery[0])
-                log.warning("%s", pipes_instead(size))
+                log.warning("%s", pipes_instead(sum(pixels.nbytes for pixels, *_ in delivery[0])))
             yield delivery
+
+    def _walk_through_loader(self) -> Iterator[Delivery]:
+        before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+        deliveries = iter(self.loader)
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, before)  # torch's handler raises wherever the program is
+        yield from deliveries
 
 
 class _Steps(Sampler[list[int]]):
@@ -198,9 +201,10 @@ def pipes_instead(size: int) -> str:
     )
 
 
-def dead_workers(deliveries: Any) -> list[Any]:
+def dead_workers(loader: DataLoader) -> list[Any]:
     """Workers that were killed; one that was killed just now gets a moment to be noticed."""
-    workers = getattr(deliveries, "_workers", [])
+    # torch keeps the iterator of workers that live on, and has no public name for them
+    workers = getattr(loader._iterator, "_workers", [])
     for worker in workers:
         worker.join(timeout=0.5 / len(workers))
     return [worker for worker in workers if worker.exitcode]

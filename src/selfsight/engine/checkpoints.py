@@ -66,7 +66,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} does not exist: nothing to resume; leave resume out, or name the run's folder")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, UnpicklingError, ValueError, KeyError) as error:
+    except (RuntimeError, OSError, EOFError, UnpicklingError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged and cannot be read ({short(error)}): {DAMAGED}") from error
     if not isinstance(state, dict) or not {"names", "position", "method"} <= state.keys():
         raise ValueError(f"{path} is no checkpoint of selfsight: {DAMAGED}")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from selfsight.engine.build import build_method, debiased
 from selfsight.engine.checkpoints import save_checkpoint
-from selfsight.engine.run_folder import open_run
+from selfsight.engine.run_folder import Run, open_run
 from selfsight.engine.seeds import STEP, derived_seed
 from selfsight.methods.base import Method
 from selfsight.nets import build_encoder
@@ -106,7 +106,7 @@ def keep(path: Path, method: Method, batch: Batch, **more: Any) -> None:
     save_checkpoint(path / KEPT, {**state, **more, "method": method.state_dict()})
 
 
-def replay(path: str | Path, method: Method | None = None) -> Replay:
+def replay(run: str | Path | Run, method: Method | None = None) -> Replay:
     """Go once more through the batch on which a run's numbers stopped being finite.
 
     method: built as in the run, where its encoder is a module of one's own.
@@ -114,7 +114,7 @@ def replay(path: str | Path, method: Method | None = None) -> Replay:
     Raises:
         ValueError: when nothing was kept.
     """
-    run = open_run(path)
+    run = run if isinstance(run, Run) else open_run(run)
     if not (run.path / KEPT).exists():
         raise ValueError(f"{run.path} keeps no batch (no {KEPT}): its numbers were finite, or lost on another device")
     kept = torch.load(run.path / KEPT, map_location="cpu", weights_only=True)

@@ -142,7 +142,7 @@ class Supervisor(Callback):
         if due or position.step % LOG_EVERY == 0:
             row = self._row(pl_module)
             if due:
-                row |= self._measure(trainer, pl_module)
+                row |= self._measure(trainer, pl_module, row)
                 self._mark(pl_module)  # the time that it took is not training's
             self._log(trainer, pl_module, row)
         self._obey_wishes(trainer, position.step)
@@ -160,7 +160,7 @@ class Supervisor(Callback):
         position = pl_module.position
         last = position.epoch == pl_module.plan.epochs
         row["epoch"] = position.epoch
-        row |= self._measure(trainer, pl_module, always=last or position.epoch == 1)
+        row |= self._measure(trainer, pl_module, row, always=last or position.epoch == 1)
         self._log(trainer, pl_module, row)
         self.progress.update(position.step, position.epoch, row, ended=True)
         self._obey_wishes(trainer, 0)
@@ -173,11 +173,14 @@ class Supervisor(Callback):
         """Whether another tenth of the training has passed since the last measurement."""
         return LEAST_OFTEN * training.position.step // training.plan.steps > self.tenths
 
-    def _measure(self, trainer: Trainer, training: Training, *, always: bool = False) -> dict[str, float]:
+    def _measure(
+        self, trainer: Trainer, training: Training, row: dict[str, float], *, always: bool = False
+    ) -> dict[str, float]:
         if self.monitor is None:
             return {}
         # every rank measures the same images, since a method may talk to the others within; rank 0's clock decides
-        own = self.monitor.allowed(self.seconds, due=self._due(training), always=always)
+        due = self._due(training) and all(map(math.isfinite, row.values()))  # what diverged is not looked at again
+        own = self.monitor.allowed(self.seconds, due=due, always=always)
         allowed = trainer.strategy.broadcast(own)
         self.tenths = LEAST_OFTEN * training.position.step // training.plan.steps
         return self.monitor.measure(allowed, training.device)
