@@ -202,7 +202,7 @@ def _open_kind(path: str) -> Kind:
 
 
 def _unreadable(path: str, error: BaseException) -> UnreadableImage:
-    if Path(path).is_file() and Path(path).stat().st_size == 0:
+    if os.path.isfile(path) and os.path.getsize(path) == 0:
         reason = "the file is empty"
     elif isinstance(error, UnidentifiedImageError):
         tiff = described(path)
