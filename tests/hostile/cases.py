@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hostile import images
+from hostile import images, tables
 from hostile.case import Case
 
-ROOMS = (images,)
+ROOMS = (images, tables)
 
 
 def all_cases() -> list[Case]:

@@ -82,7 +82,7 @@ def check_encoding(columns: dict[str, list[str]], path: Path, path_column: str) 
 
 def find_separator(text: str, preferred: str, path_column: str) -> str:
     """The separator that finds `path_column` in the first line, else the one that is preferred."""
-    first = next((line for line in io.StringIO(text) if line.strip()), "")
+    first = next((line for line in io.StringIO(text, newline=None) if line.strip()), "")
     for separator in (preferred, *SEPARATORS):
         if path_column in (name.strip() for name in next(csv.reader([first], delimiter=separator), [])):
             return separator

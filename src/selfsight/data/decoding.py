@@ -20,6 +20,7 @@ from selfsight.data.kinds import (
     ImageFormat,
     depth_of,
     jpeg2000_size,
+    misread,
     tag,
 )
 from selfsight.data.values import UnreadableImage
@@ -42,6 +43,7 @@ BROKEN = (
     zlib.error,
 )
 DECODE_ERRORS = (*BROKEN, Image.DecompressionBombError)
+PNG = b"\x89PNG\r\n\x1a\n"
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -60,13 +62,30 @@ def decode(data: bytes, form: ImageFormat, size: int | None = None) -> Tensor:
     A JPEG that is more than twice too large is decoded without the detail that shrinking would
     remove. (torchvision decodes faster, but its decoders are deprecated.)
     """
+    if data.startswith(PNG):
+        check_sums(data)
     with Image.open(BytesIO(data)) as image:
+        fault = misread(image)
+        if fault is not None:
+            raise ValueError(f"{fault}, which is read only where all images of the data are such: convert it")
         width, height = scaled_shape(image.size, size)
         turn = orientation(image)
         target = (width, height) if turn >= 5 else (height, width)
         image.draft(None, (width, height))
         pixels = image_to_tensor(image, form, turn)
         return resample(pixels, target)
+
+
+def check_sums(data: bytes) -> None:
+    """Refuse a PNG of which a byte of the pixels has changed: Pillow does not look at the sums that show it."""
+    start, view = len(PNG), memoryview(data)
+    while start + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, start)
+        end = start + 8 + length
+        if kind in (b"IDAT", b"fdAT") and end + 4 <= len(data):
+            if zlib.crc32(view[start + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+                raise ValueError("its bytes have changed since it was written: a sum of its pixels is wrong")
+        start = end + 4
 
 
 def encoded_shape(path: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from selfsight.data.arrays import as_channels_first, channel_axis
 from selfsight.data.decoding import DECODE_ERRORS, UnreadableImage, decode, encoded_shape, shrink
-from selfsight.data.kinds import SAMPLES, ImageFormat, Kind, common_format, kind_of, say_kinds, tag
+from selfsight.data.kinds import SAMPLES, ImageFormat, Kind, common_format, kind_of, misread, say_kinds, tag
 from selfsight.data.sources import Source, Stored, range_of
 from selfsight.data.tiff import described, read_tiff
 from selfsight.data.values import full_range
@@ -195,11 +195,14 @@ def _open_kind(path: str) -> Kind:
     with Image.open(path) as image:
         if image.mode in ("F", "I") and tag(image, SAMPLES, 1) > 1:  # Pillow opens it, and fails to load it
             raise UnidentifiedImageError(f"cannot identify image file {path!r}")
+        fault = misread(image)
+        if fault is not None:
+            raise UnidentifiedImageError(fault)
         return kind_of(image)
 
 
 def _unreadable(path: str, error: BaseException) -> UnreadableImage:
-    if Path(path).is_file() and Path(path).stat().st_size == 0:
+    if os.path.isfile(path) and os.path.getsize(path) == 0:
         reason = "the file is empty"
     elif isinstance(error, UnidentifiedImageError):
         tiff = described(path)

@@ -14,7 +14,7 @@ from PIL import Image
 log = logging.getLogger(__name__)
 
 GREY_MODES = ("1", "L", "LA", "La", "F", "I")  # and all that begin with "I;16"
-SAMPLE_FORMAT, BITS, PHOTOMETRIC, SAMPLES = 339, 258, 262, 277  # tags of TIFF
+SAMPLE_FORMAT, BITS, PHOTOMETRIC, SAMPLES, PLANES, PREDICTOR = 339, 258, 262, 277, 284, 317  # tags of TIFF
 UNSIGNED, SIGNED = 1, 2
 WHITE_IS_ZERO = 0
 FEW_COLOURED = 0.1  # a share of coloured images below which grey ones decide
@@ -68,6 +68,18 @@ def kind_of(image: Image.Image) -> Kind:
     if profile and b"sRGB" not in profile:
         notes.add("embed a colour profile (ICC) other than sRGB, which is not applied")
     return Kind(grey, depth, is_transparent(image), frozenset(notes))
+
+
+def misread(image: Image.Image) -> str | None:
+    """Why Pillow would answer other pixels than the file holds, or None."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        return None
+    if tag(image, PLANES, 1) == 2 and tag(image, BITS, 8) > 8 and tag(image, SAMPLES, 1) > 1:
+        return "it is a TIFF of more than 8 bits whose channels are apart"
+    if tag(image, PREDICTOR, 1) == 3 and tags.prefix == b"MM":
+        return "it is a TIFF of big-endian floats with a predictor"
+    return None
 
 
 def is_deep(image: Image.Image) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import struct
 from contextlib import suppress
 from struct import error
 from typing import Any
