@@ -77,7 +77,12 @@ def is_deep(image: Image.Image) -> bool:
     size = jpeg2000_size(image) if image.format == "JPEG2000" else None
     if size is not None:
         return size[0] > 8
-    return image.format == "PPM" and bool(image.tile) and image.tile[0][0] == "ppm" and image.tile[0][3][-1] > 255
+    return (
+        image.format == "PPM"
+        and bool(getattr(image, "tile", None))
+        and image.tile[0][0] == "ppm"
+        and image.tile[0][3][-1] > 255
+    )
 
 
 def is_transparent(image: Image.Image) -> bool:
@@ -110,9 +115,10 @@ def tag(image: Image.Image, number: int, otherwise: int) -> int:
 
 def raw_mode(image: Image.Image) -> str:
     """How the file stores its pixels, in Pillow's words, before it is loaded."""
-    if not image.tile:
+    tiles = getattr(image, "tile", None)  # an image that was made in memory has none
+    if not tiles:
         return ""
-    arguments = image.tile[0][3]
+    arguments = tiles[0][3]
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
 

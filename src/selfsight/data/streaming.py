@@ -55,12 +55,14 @@ class StreamingLane(Lane):
         )
 
     def _batches(self, epoch: int, position: int) -> Iterator[list[Canvas]]:
-        for canvases, unreadable, clipped in self.loader:
+        known = self.source.clipped
+        for step, (canvases, unreadable, clipped) in enumerate(self.loader, position + 1):
             for index, reason in unreadable:
                 self.bad.add(index, reason, len(self.source))
-            self.source.clipped.add(clipped)  # a worker counts in its own process
+            known.add(clipped)  # a worker counts in its own process
+            if step == len(self) or not known.said:
+                known.say(self.source.value_range)
             yield [self.canvas(*canvas) for canvas in canvases]
-        self.source.clipped.say(self.source.value_range)
 
 
 class _Steps(Sampler[list[int]]):
