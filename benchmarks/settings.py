@@ -117,6 +117,12 @@ EXCEPTIONS: dict[str, Settings] = {
     },
 }
 
+# What is shared and changes nothing in a method's views: crops have scales of their own, or colours stay as they are.
+UNUSED = {
+    **dict.fromkeys(("swav", "dino", "joint_embedding"), ("scale",)),
+    **dict.fromkeys(("mae", "rotation", "deep_infomax"), ("jitter",)),
+}
+
 
 def settings(method: str, **changes: Any) -> Settings:
     """Keywords of `pretrain` for a method, with `changes` in place of its own."""
@@ -125,4 +131,6 @@ def settings(method: str, **changes: Any) -> Settings:
     chosen = deepcopy({"method": method, **SHARED})
     for name, value in [*EXCEPTIONS[method].items(), *changes.items()]:
         chosen[name] = {**chosen.get(name, {}), **value} if isinstance(value, dict) else value
+    for name in UNUSED.get(method, ()):
+        del chosen["view_options"][name]
     return chosen

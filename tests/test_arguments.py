@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from selfsight import arguments, signatures
+from selfsight.methods import find_method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,6 +114,12 @@ def test_the_positional_word_may_come_from_yaml(tmp_path):
         (["linen", "wood"], "'wood'"),
         (["linen", "--encodr.rate", "1"], "--encoder"),
         (["linen", "--config", "none.yaml"], "none.yaml"),
+        (["linen", "--layers", "3", "--layers", "4"], "given twice, as '3' and '4'"),
+        (["linen", "--no_frame=true"], "takes no value"),
+        (["linen", "-layers", "3"], "--layers"),
+        (["linen", "\N{EN DASH}layers", "3"], "--layers"),
+        (["linen", "--encoder_options", "wet"], "options by name"),
+        (["linen", "--print_config=all"], "skip_null"),
         ([], "CANVAS"),
     ],
 )
@@ -137,6 +144,69 @@ def test_help_says_what_the_docstring_says_and_imports_no_type_of_ours(capsys):
     assert "what to paint on" in shown and "how thick, and how shiny: from 0 to 1. (type" in shown
     assert "flat or round." in shown
     assert "str | Path" in shown and "Tensor" not in shown
+
+
+WORDS = [
+    "2024", "007", "1e3", "true", "null", "~", "[a]", "{x}", "a: b", "#1", "a #b", "1_000", "0x1F", "2024-01-01", ".5",
+    "yes", "*", "&a", "!x", "- a", "'q'", '"', "a,b", "a\nb", "a=b", "=x", "@f", "%y", "1:30", "-1", "--x", "nan", "?",
+    " s ", "\N{LATIN SMALL LETTER E WITH ACUTE}", "a\udcffb",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_is_what_is_typed_whatever_yaml_makes_of_it(word, tmp_path, capsys):
+    typed = [f"--encoder={word}", "--", word]
+    settings = parse(*typed)
+    assert (settings["canvas"], settings["encoder"]) == (word, word)
+    with pytest.raises(SystemExit):
+        parse("--print_config", *typed)
+    file = tmp_path / "again.yaml"
+    file.write_text(capsys.readouterr().out)
+    again = parse("--config", str(file))
+    assert (again["canvas"], again["encoder"]) == (word, word)
+
+
+@pytest.mark.parametrize("word", ["2024", "007", "1e3", "true", "yes", "2024-01-01", "1_000", "1:30", ".5"])
+def test_a_word_in_a_file_is_what_is_written(word, tmp_path):
+    file = tmp_path / "paint.yaml"
+    file.write_text(f"canvas: {word}\n")
+    assert parse("--config", str(file))["canvas"] == word
+
+
+@pytest.mark.parametrize("text", ["[a]", "null", "{x: 1}", "#1"])
+def test_what_is_no_word_in_a_file_is_refused(text, tmp_path):
+    file = tmp_path / "paint.yaml"
+    file.write_text(f"canvas: {text}\n")
+    with pytest.raises(ValueError, match=r"--canvas is a word or a path, not .*: write it in quotes"):
+        parse("--config", str(file))
+
+
+def test_words_between_commas_stay_words():
+    assert parse("linen", "--colours", "1e3,null, 007")["colours"] == ["1e3", "null", "007"]
+    assert parse("linen", "--colours", "[2, true]")["colours"] == ["2", "true"]
+
+
+@pytest.mark.parametrize("word", ["2", "007", "1e3", "null", "true", "2024-01-01"])
+def test_a_column_may_be_called_anything(word):
+    settings = arguments.typed(find_method("y_aware"), {"columns": word}, "method.")
+    assert settings == {"columns": word}
+
+
+@pytest.mark.parametrize(("text", "value"), [("010", 10), ("1_000", 1000), ("+3", 3), ("-3", -3)])
+def test_whole_numbers_have_base_ten(text, value):
+    assert parse("linen", "--layers", text)["layers"] == value
+
+
+@pytest.mark.parametrize("text", ["1.0", "1e2", "0x1F", "1:30", "", "true", "null", "nan"])
+def test_what_is_no_whole_number(text):
+    with pytest.raises(ValueError, match="--layers is a whole number, not"):
+        parse("linen", "--layers", text)
+
+
+def test_nothing_is_typed_where_a_number_may_be_left_out():
+    assert parse("linen", "--gloss", "null")["gloss"] is None
+    with pytest.raises(ValueError, match="--gloss is a number, not '1:30'"):
+        parse("linen", "--gloss", "1:30")
 
 
 def test_print_config_runs_again_as_config(tmp_path, capsys):

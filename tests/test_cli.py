@@ -132,9 +132,7 @@ def test_every_option_of_every_method_can_be_typed(method):
     defaults = {
         n: p.default for n, p in signatures.parameters(target).items() if n != "encoder" and p.default is not p.empty
     }
-    typed = arguments.typed_options(
-        target, {name: arguments.as_text(value) for name, value in defaults.items()}, "method"
-    )
+    typed = arguments.typed(target, {name: arguments.as_text(value) for name, value in defaults.items()}, "method.")
     assert json.loads(json.dumps(typed)) == json.loads(json.dumps(defaults))
 
 

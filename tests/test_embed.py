@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +12,11 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from selfsight.data import ArraySource
 from selfsight.embed import embed
 from selfsight.nets import build_encoder, save_encoder
+from selfsight.outputs import check_space
+from selfsight.probes.tables import known_of, write_npz, write_parquet
 
 COUNT = 40
 
@@ -100,3 +106,79 @@ def test_bad_input(run, folder, tmp_path):
     assert (tmp_path / "there.npz").read_bytes() == b"kept"
     embed(run, folder, out=tmp_path / "there.npz", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there.npz"]
+
+
+@pytest.mark.parametrize("suffix", ["npz", "parquet"])
+def test_a_tables_own_columns_survive_whatever_they_are_called(run, images, tmp_path, suffix):
+    rows = pd.DataFrame({"path": [f"{number}.png" for number in range(6)], "label": list("ababab")})
+    for number, path in enumerate(rows["path"]):
+        Image.fromarray(images[number]).save(tmp_path / path)
+    rows["features"] = rows["index"] = rows["file"] = range(10, 16)
+    rows["class"] = list("zzzzzz")
+    rows["allow_pickle"] = pd.array([1, None, 3, 4, 5, 6], dtype="Int64")
+    rows["when"] = pd.date_range("2020-01-01", periods=6, tz="UTC")
+    rows.to_parquet(tmp_path / "table.parquet")
+    out = embed(run, tmp_path / "table.parquet", out=tmp_path / f"out.{suffix}")
+    if suffix == "npz":
+        with np.load(out) as archive:  # refuses pickles
+            known = {name: archive[name] for name in archive.files}
+    else:
+        known = dict(pd.read_parquet(out).items())
+    assert np.stack(list(known["features"])).shape == (6, 256)
+    assert list(known["index"]) == list(range(6)) and list(known["class"]) == list("ababab")
+    for name in ("features_in_table", "index_in_table", "file"):
+        assert list(known[name]) == list(range(10, 16))
+    assert set(known["class_in_table"]) == {"z"} and {"allow_pickle", "when"} <= set(known)
+
+
+def test_columns_of_objects_and_of_one_name_are_written():
+    source = ArraySource(np.zeros((3, 8, 8), np.uint8), pd.DataFrame([[1, "a", {}], [2, b"b", 3], [3, None, "x"]]))
+    source.metadata.columns = pd.Index(["twice", "twice", 0])
+    for form in (".npz", ".parquet"):
+        known = known_of({"all": source}, several=False, form=form)
+        assert list(known) == ["index", "twice", "twice_in_table", "0"]
+        write = write_npz if form == ".npz" else write_parquet
+        write(stream := io.BytesIO(), np.zeros((3, 2), np.float32), known, np.arange(3))
+        assert len(stream.getvalue()) > 0
+
+
+def test_outputs_are_looked_at_before_the_long_work(run, tmp_path):
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "file").touch()
+    for out in ("folder.npz", "file/x.npz", "y" * 300 + ".npz"):
+        with pytest.raises(ValueError, match=r"is a folder|cannot write"):
+            embed(run, tmp_path / "no data", out=tmp_path / out)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder.npz"]
+    with pytest.raises(OSError, match="GB left"):
+        check_space(tmp_path / "x.npz", 2**60)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_size": 0}, "image_size is at least 1"),
+        ({"batch_size": 0}, "batch_size is at least 1"),
+        ({"workers": -1}, "workers is at least 0"),
+        ({"seed": -1}, "seed is at least 0"),
+        ({"precision": "16"}, "precision is"),
+        ({"devices": "meta"}, "unknown devices"),
+        ({"max_bad": 1.5}, "max_bad is"),
+        ({"features": "all"}, "features is"),
+        ({"pretrained": True}, "its own: leave it out"),
+    ],
+)
+def test_each_option_is_checked_where_it_enters(run, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        embed(run, tmp_path / "no data", out=tmp_path / "x.npz", **options)
+
+
+def test_max_bad_and_the_split_that_normalises_a_name(run, folder, tmp_path, capsys):
+    with pytest.raises(ValueError, match="raise max_bad"):
+        embed(run, folder, out=tmp_path / "x.npz", max_bad=0)
+    assert len(np.load(embed(run, folder, out=tmp_path / "x.npz", max_bad=0.5))["index"]) == COUNT - 1
+    assert "cannot be read and have no row" in capsys.readouterr().err
+    one, all_ = (
+        np.load(embed("resnet_slim", folder, out=tmp_path / f"{split}.npz", split=split, image_size=8))
+        for split in ("test", None)
+    )
+    np.testing.assert_allclose(one["features"], all_["features"][all_["split"] == "test"], atol=1e-5)

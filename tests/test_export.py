@@ -120,3 +120,26 @@ def test_the_verb_is_imported_without_torch():
     path = os.path.dirname(os.path.dirname(inspect.getfile(export)))
     script = f"import sys; sys.path.insert(0, {path!r}); import selfsight.export; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_an_encoder_in_memory_is_exported_and_stays_as_it_is(tmp_path):
+    encoder = build_encoder("resnet_slim", image_size=32).train()
+    file = export(encoder, format="safetensors", out=tmp_path / "mine.safetensors")
+    assert encoder.training and load_encoder(file).spec == encoder.spec
+
+
+def test_nothing_beside_a_chosen_file_is_overwritten(tmp_path):
+    run, encoder = run_folder(tmp_path)
+    beside = tmp_path / "mine.json"
+    beside.write_text("my own")
+    for overwrite, message in ((False, "set overwrite"), (True, "does not describe an encoder")):
+        with pytest.raises(ValueError, match=message):
+            export(run, format="safetensors", out=tmp_path / "mine.safetensors", overwrite=overwrite)
+    assert beside.read_text() == "my own"
+    with pytest.raises(ValueError, match="is the encoder itself"):
+        export(run, format="safetensors", out=run / "encoder.safetensors", overwrite=True)
+    with pytest.raises(ValueError, match="opset is of the format onnx"):
+        export(run, format="state_dict", out=tmp_path / "x.pt", opset=18)
+    with pytest.raises(ValueError, match="opset is at least 1"):
+        export(run, out=tmp_path / "x.onnx", opset=0)
+    assert encoder.spec.mean == MEAN

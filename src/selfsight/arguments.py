@@ -2,13 +2,15 @@
 
 What jsonargparse lacks is added here: short names for the option bundles (`--method.temperature .2`),
 flags without a value, comma lists, recipes, and errors of one line that name the nearest known option.
-Command line, configuration file and recipe take the same way.
+Command line, configuration file and recipe take the same way. Words and numbers are read in `texts.py`,
+so that a folder called 2024 or null is a folder; the rest is jsonargparse's.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from inspect import Parameter
 from pathlib import Path
@@ -25,14 +27,19 @@ from selfsight.signatures import (
     one_line,
     parameters,
     readable,
+    typed_as,
     usage,
     words,
 )
+from selfsight.texts import is_text, read_simple
 
 Settings = dict[str, Any]
 
 BUNDLE_FLAGS = {"encoder.pretrained"}
 """Dotted options that are on or off."""
+
+DASHES = ("-", "\N{EN DASH}", "\N{EM DASH}", "\N{MINUS SIGN}")
+"""What an option is typed with by mistake, or was turned into by a word processor."""
 
 
 def parse(verb: Callable, argv: list[str], prog: str) -> Settings:
@@ -49,12 +56,33 @@ def parse(verb: Callable, argv: list[str], prog: str) -> Settings:
     missing = [name for name in required if name not in settings]
     if missing:
         raise ValueError(f"{prog} wants {' and '.join(missing)}: {usage(verb, prog)}")
-    first = [name for name in words(verb) if name in required]
-    named = [f"--{key}={as_text(value)}" for key, value in settings.items() if key not in first]
-    plain = ["--", *(as_text(settings[name]) for name in first)] if first else []
-    parsed = parser.parse_args([*switches, *named, *plain])
-    bundles = {name: settings[name] for name in BUNDLES.values() if name in settings}  # typed above, not once more
-    return {**{name: value for name, value in parsed.as_dict().items() if name in parameters(verb)}, **bundles}
+    settings = {**defaults(verb), **typed(verb, settings)}
+    if switches:
+        print(as_yaml(settings, verb, switches[0]), end="")
+        raise SystemExit(0)
+    return settings
+
+
+def defaults(verb: Callable) -> Settings:
+    """The keywords of a verb that may be left out, and their values."""
+    return {name: item.default for name, item in parameters(verb).items() if item.default is not item.empty}
+
+
+def as_yaml(settings: Settings, verb: Callable, switch: str) -> str:
+    """What `--print_config` prints: a file for `--config`."""
+    import yaml
+
+    _, _, kind = switch.partition("=")
+    left_out = {
+        "": lambda name, value: False,
+        "skip_null": lambda name, value: value is None,
+        "skip_default": lambda name, value: name in defaults(verb) and value == defaults(verb)[name],
+    }
+    if kind not in left_out:
+        raise ValueError(f"--print_config={kind}{nearest(kind, left_out)}")
+    kept = {name: value for name, value in settings.items() if not left_out[kind](name, value)}
+    order = {name: kept[name] for name in parameters(verb) if name in kept}
+    return yaml.safe_dump(json.loads(json.dumps(order, default=str)), sort_keys=False, allow_unicode=True)
 
 
 # From tokens to settings.
@@ -67,19 +95,27 @@ def split(argv: list[str], known: Mapping[str, Parameter]) -> tuple[list[str], l
     while tokens:
         token = tokens.pop(0)
         if token in ("-h", "--help"):
-            switches.append("--help")
+            switches.insert(0, "--help")
+        elif token == "--":
+            positional += tokens
+            break
         elif token.startswith("--print_config"):
             switches.append(token)
-        elif not token.startswith("--"):
-            positional.append(token)
-        else:
+        elif token.startswith("--"):
             name, equals, value = token[2:].partition("=")
             name = name.replace("-", "_")
             if is_flag(known.get(name.removeprefix("no_"))) and name not in known:
+                if equals:
+                    raise ValueError(f"--{name} takes no value: say --{name.removeprefix('no_')}={value}, or --{name}")
                 name, value = name.removeprefix("no_"), "false"
             elif not equals:
                 value = take_value(name, tokens, flag=is_flag(known.get(name)) or name in BUNDLE_FLAGS)
             options.append((name, value))
+        elif token.startswith(DASHES) and len(token) > 1:
+            name = token.lstrip("".join(DASHES))
+            raise ValueError(f"{token!r} is no option: write --{name}, or -- {token} for a path of that name")
+        else:
+            positional.append(token)
     return positional, options, switches
 
 
@@ -98,13 +134,17 @@ def gather(verb: Callable, positional: list[str], options: list[tuple[str, str]]
     if len(positional) > len(words(verb)):
         raise ValueError(f"unexpected {positional[len(words(verb))]!r}: options start with --")
     typed = unfold(dict(zip(words(verb), positional, strict=False)), known)
-    files = {}
+    files, given = {}, {}
     for name, value in options:
         if name == "config":
-            files = merge(files, unfold(read_yaml(Path(value)), known, value))
+            files = merge(files, unfold(read_yaml(Path(value), known), known, value))
+        elif given.setdefault(name, value) != value or name in typed:
+            raise ValueError(f"--{name} is given twice, as {typed.get(name, given[name])!r} and {value!r}: keep one")
         else:
             typed = merge(typed, unfold({name: value}, known, option=True))
-    recipe = typed.pop("recipe", None) or files.pop("recipe", None)
+    recipe = {**files, **typed}.get("recipe")
+    for settings in (files, typed):
+        settings.pop("recipe", None)
     if recipe is not None:
         from selfsight.recipes import load_recipe
 
@@ -125,13 +165,16 @@ def unfold(
         head, dot, rest = key.partition(".")
         bundle = BUNDLES.get(head, "")
         if bundle in known and dot:
-            result = merge(result, {bundle: {rest: plain_value(comma_list(value))}})
+            typed_later = head != "encoder"  # timm's models have no types for us to read
+            result = merge(result, {bundle: {rest: value if typed_later else plain_value(comma_list(value))}})
+        elif key in BUNDLES.values() and key in known:
+            result = merge(result, {key: as_mapping(value, f"--{key}" if option else key)})
         elif bundle in known and isinstance(value, Mapping):
             named = {head: value["name"]} if "name" in value and head in known else {}
             others = {name: item for name, item in value.items() if name != "name" or head not in known}
             result = merge(result, {**named, bundle: others})
         elif key in known or (key == "recipe" and "method" in known):
-            result[key] = comma_list(value) if is_sequence(known.get(key)) else value
+            result[key] = value
         else:
             shown = f"--{key}" if option else f"{key!r}"
             names = [*known, *(f"{head}." for head, bundle in BUNDLES.items() if bundle in known), "config", "recipe"]
@@ -149,19 +192,32 @@ def merge(lower: Settings, upper: Settings) -> Settings:
     return merged
 
 
-def read_yaml(path: Path) -> Settings:
-    """A mapping from a YAML file."""
+def as_mapping(value: Any, name: str) -> Any:
+    """A whole bundle, which a shell hands over as text."""
+    value = plain_value(value) if isinstance(value, str) else value
+    if value is not None and not isinstance(value, Mapping):
+        raise ValueError(f"{name} holds options by name, such as {{key: value}}, and not {value!r}")
+    return value
+
+
+def read_yaml(path: Path, known: Mapping[str, Parameter]) -> Settings:
+    """A mapping from a YAML file, where a word is asked for as it is written there: 2024 is a folder's name."""
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content, written = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not text'}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {one_line(str(error))}") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} must hold options as `name: value` lines")
-    return {str(key): value for key, value in content.items()}
+    settings = {str(key): value for key, value in content.items()}
+    for name, value in settings.items():
+        if is_text(known.get(name)) and value is not None and not isinstance(value, str | list | Mapping):
+            settings[name] = written[name]
+    return settings
 
 
 # Bundles: dotted options are checked against what they configure.
@@ -171,7 +227,9 @@ def check_bundles(settings: Settings) -> None:
     """Type the method's and the views' options by the signatures that they are for, in place."""
     for head, bundle in BUNDLES.items():
         if settings.get(bundle) and head != "encoder":  # timm's models check their own
-            settings[bundle] = typed_options(bundle_target(head, settings), settings[bundle], head)
+            target = bundle_target(head, settings)
+            check_names(target, settings[bundle], head)
+            settings[bundle] = typed(target, settings[bundle], f"{head}.")
 
 
 def describe_bundles(settings: Settings, verb: Callable) -> None:
@@ -198,23 +256,42 @@ def bundle_target(head: str, settings: Settings) -> type:
     return getattr(method, "func", method)
 
 
-def typed_options(target: type, options: Settings, head: str) -> Settings:
-    """`options` typed by the constructor of `target`; a `ValueError` names the nearest keyword."""
-    from jsonargparse import ArgumentError, ArgumentParser
-
+def check_names(target: type, options: Settings, head: str) -> None:
+    """Refuse an option that `target` has not, and name the nearest."""
     known = {name: item for name, item in parameters(target).items() if name not in ("self", "encoder")}
     if not any(item.kind is item.VAR_KEYWORD for item in known.values()):
         for name in options:
             if name not in known:
                 raise ValueError(f"unknown option --{head}.{name}{nearest(name, known, prefix=f'--{head}.')}")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_function_arguments(as_typed(target, skip=["encoder"]), fail_untyped=False)
-    texts = [f"--{name}={as_text(comma_list(value))}" for name, value in options.items()]
-    try:
-        parsed = parser.parse_args(texts).as_dict()
-    except ArgumentError as error:
-        raise ValueError(readable(error, prefix=f"{head}.")) from error
-    return {name: parsed[name] for name in options}
+
+
+def typed(target: Callable, options: Settings, prefix: str = "") -> Settings:
+    """`options` as the signature of `target` has them; bundles are as they are.
+
+    Raises:
+        ValueError: for a value of another type, naming the option as it is typed.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    known, namespace = parameters(target), vars(sys.modules[target.__module__])
+    result, others = {}, {}
+    for name, value in options.items():
+        if prefix == "" and name in BUNDLES.values():
+            result[name] = value
+            continue
+        kinds = typed_as(known[name], namespace) if name in known else {object}
+        simple, result[name] = read_simple(value, kinds, f"--{prefix}{name}")
+        if not simple:
+            others[name] = comma_list(value) if prefix or is_sequence(known.get(name)) else value
+    if others:
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_function_arguments(as_typed(target, only=others), fail_untyped=False)
+        try:
+            parsed = parser.parse_args([f"--{name}={as_text(value)}" for name, value in others.items()]).as_dict()
+        except ArgumentError as error:
+            raise ValueError(readable(error, prefix=prefix)) from error
+        result |= {name: parsed[name] for name in others}
+    return result
 
 
 # Small things.
@@ -234,7 +311,10 @@ def plain_value(text: Any) -> Any:
         return text
     import yaml
 
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
     if isinstance(value, list | dict) or text in ("true", "false", "null"):
         return value
     if isinstance(value, str):  # YAML 1.1 takes 1e-3 for a word

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import Any
 
 from selfsight import arguments
@@ -29,15 +30,20 @@ def main(argv: list[str] | None = None) -> int:
     argv = [token for token in argv if token != "--debug"]
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # so that --method mypackage.MyMethod finds the user's module
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file may be called by any bytes, a locale lack letters
     try:
         status = run(argv)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None where the shell has closed it
+            sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print(f"{PROGRAM}: {error if str(error) else 'interrupted'}", file=sys.stderr)
+        return getattr(error, "status", 130)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if debug:

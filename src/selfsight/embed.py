@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from selfsight.logs import speaking
+
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
+    from selfsight.data import Source
     from selfsight.engine import Run
     from selfsight.nets import Encoder
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".parquet", ".npz")
 
 
+@speaking
 def embed(
     model: str | Path | Encoder | Run,
     data: str | Path | Any,
@@ -30,15 +37,17 @@ def embed(
     batch_size: int = 256,
     workers: int | None = None,
     devices: str = "auto",
-    precision: Literal["32", "bf16"] = "32",
+    precision: Literal["auto", "bf16", "32"] = "auto",
+    max_bad: int | float | None = None,
     seed: int = 0,
     overwrite: bool = False,
 ) -> Path:
     """Write an encoder's features of all images, and what is known of each image, to a file.
 
     A row an image: `features` in float32, `index` (its position in its split), `split` where the data
-    has several, `class` where labels have names, and all columns of metadata, such as `path`. An image
-    that cannot be read has no row. Answers the path of the file.
+    has several, `class` where labels have names, and all columns of metadata, such as `path`. A column of
+    the data's own that has one of these names is kept as `NAME_in_table`. An image that cannot be read has
+    no row. Answers the path of the file.
 
     model: a run folder, an `encoder.safetensors`, or any name of timm.
     data: images, anything that pretrain takes.
@@ -53,95 +62,87 @@ def embed(
     batch_size: images at a time; it changes no result.
     workers: processes that decode images where they do not fit into memory.
     devices: auto, cpu, gpu, or one GPU such as cuda:1.
-    precision: 32, or bf16 for speed.
+    precision: 32, bf16 for speed, or auto, which is bf16 where the hardware computes it.
+    max_bad: how many unreadable images are borne, as a number or a share; by default 1 %, and always ten.
     seed: of the weights, where `model` is a name without pretrained ones.
     overwrite: replace `out` where it exists.
     """
     import numpy as np
-    import pandas as pd
 
     from selfsight.data import splits
-    from selfsight.probes.features import Reader
-    from selfsight.probes.subjects import as_encoder_reads, channels_for, find_encoder
+    from selfsight.data.parts import find_part
+    from selfsight.outputs import check_output, check_space, replacing
+    from selfsight.probes.features import Reader, check_reading
+    from selfsight.probes.options import check_choice
+    from selfsight.probes.subjects import as_encoder_reads, channels_for, find_encoder, is_name, subject_of
+    from selfsight.probes.tables import known_of, write_npz, write_parquet
 
     out = Path(out)
-    check_target(out, overwrite)
-    subject: Any = getattr(model, "path", model)
-    parts = splits(data, label=label, path_column=path_column, channels=channels_for(subject, pretrained, channels))
-    if split is not None and split not in parts:
-        raise ValueError(f"the data has no split {split!r} but {', '.join(map(repr, parts))}")
-    chosen = parts if split is None else {split: parts[split]}
-    encoder = find_encoder(subject, next(iter(chosen.values())), image_size, pretrained=pretrained, seed=seed)
-    chosen = {name: as_encoder_reads(source, encoder.spec) for name, source in chosen.items()}
-    reader = Reader(
-        encoder.spec, image_size, batch_size=batch_size, workers=workers, device=devices, precision=precision
-    )
-
-    function = encoder if features == "pooled" else lambda view: encoder.dense(view).flatten(2).transpose(1, 2)
-    encoder.to(reader.device)
-    rows, tables = [], []
-    for name, source in chosen.items():
-        found, index = reader({"features": function}, source)
-        rows.append(found["features"].numpy())
-        tables.append(describe(source, index.numpy(), name if len(parts) > 1 else None))
-    write(out, np.concatenate(rows), pd.concat(tables, ignore_index=True))
-    return out
-
-
-def check_target(out: Path, overwrite: bool) -> None:
-    """Raise a `ValueError` unless `out` can be written."""
     if out.suffix not in SUFFIXES:
         raise ValueError(
             f"cannot write features as {out.suffix or 'a file without suffix'!r}: end out in .parquet or .npz"
         )
-    if out.exists() and not overwrite:
-        raise ValueError(f"{out} exists: set overwrite, or choose another out")
+    check_output(out, overwrite=overwrite)
+    check_choice("features", features, ("pooled", "patch"))
+    check_reading(
+        precision=precision,
+        devices=devices,
+        max_bad=max_bad,
+        image_size=image_size,
+        batch_size=batch_size,
+        workers=workers,
+        seed=seed,
+    )
+    subject = subject_of(model, pretrained)
+    if seed and (pretrained or not is_name(subject)):
+        log.info("seed %d has no effect: it draws the weights of a name without pretrained ones", seed)
+    parts = splits(data, label=label, path_column=path_column, channels=channels_for(subject, pretrained, channels))
+    asked = None if split is None else find_part(parts, split)
+    trained_on = parts.get("train", next(iter(parts.values())))  # whichever part is asked for, one encoder
+    encoder = find_encoder(subject, trained_on, image_size, pretrained=pretrained, seed=seed)
+    chosen = {name: as_encoder_reads(part, encoder.spec) for name, part in parts.items() if asked in (None, name)}
+    reader = Reader(
+        encoder.spec,
+        image_size,
+        batch_size=batch_size,
+        workers=workers,
+        device=devices,
+        precision=precision,
+        max_bad=max_bad,
+    )
+    function = {"features": encoder if features == "pooled" else patches_of(encoder)}
+    encoder.to(reader.device)
+    shape = reader.shapes(function)["features"]
+    check_space(out, 4 * int(np.prod(shape)) * sum(map(len, chosen.values())))
+    known = known_of(chosen, several=len(parts) > 1, form=out.suffix)
+
+    rows, taken = read_all(reader, function, chosen)
+    with replacing(out) as stream:
+        (write_parquet if out.suffix == ".parquet" else write_npz)(stream, rows, known, taken)
+    return out
 
 
-def describe(source: Any, index: np.ndarray, split: str | None) -> pd.DataFrame:
-    """What is known of the images at `index`, a row each."""
-    known = source.metadata.iloc[index].reset_index(drop=True)
-    known.insert(0, "index", index, allow_duplicates=False)
-    if split is not None and "split" not in known:
-        known.insert(1, "split", split)
-    if source.classes and "class" not in known:
-        names = dict(enumerate(source.classes))
-        known.insert(known.columns.get_loc("label") + 1, "class", known["label"].map(names))
-    return known
+def patches_of(encoder: Encoder) -> Any:
+    """A function that answers `(B, N, D)`, the positions of the last layer's map in reading order."""
+    if not hasattr(encoder.model, "forward_intermediates"):
+        raise ValueError("this encoder has no maps, timm's forward_intermediates: leave features at pooled")
+    return lambda view: encoder.dense(view).flatten(2).transpose(1, 2)
 
 
-def write(out: Path, features: np.ndarray, known: pd.DataFrame) -> None:
-    """Write features and metadata, whole or not at all."""
-    import os
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
-    try:
-        (write_parquet if out.suffix == ".parquet" else write_npz)(beside, features, known)
-        os.replace(beside, out)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_parquet(path: Path, features: np.ndarray, known: pd.DataFrame) -> None:
-    """A table with one column of fixed-size lists, nested for patch features."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    column = pa.array(features.reshape(-1))
-    for length in reversed(features.shape[1:]):
-        column = pa.FixedSizeListArray.from_arrays(column, length)
-    table = pa.Table.from_pandas(known, preserve_index=False).append_column("features", column)
-    pq.write_table(table, path)
-
-
-def write_npz(path: Path, features: np.ndarray, known: pd.DataFrame) -> None:
-    """An array for each column; text as fixed-width strings, empty where missing, so that nothing is pickled."""
+def read_all(reader: Any, function: Mapping[str, Any], parts: Mapping[str, Source]) -> tuple[np.ndarray, np.ndarray]:
+    """Features `(N, ...)` of the images that can be read, and their rows `(N,)` in all parts, one after the other."""
     import numpy as np
-    import pandas as pd
 
-    columns: dict[str, Any] = {
-        str(name): column.to_numpy() if pd.api.types.is_numeric_dtype(column) else column.fillna("").to_numpy(str)
-        for name, column in known.items()
-    }
-    np.savez(path, **{"features": features, **columns})
+    rows, taken, first = [], [], 0
+    for source in parts.values():
+        found, index = reader(function, source)
+        rows.append(found["features"].numpy())
+        taken.append(index.numpy() + first)
+        first += len(source)
+        if len(index) < len(source):
+            log.warning("%d images of %s cannot be read and have no row", len(source) - len(index), source.name)
+    features = rows[0] if len(rows) == 1 else np.concatenate(rows)
+    broken = ~np.isfinite(features.reshape(len(features), -1)).all(1)
+    if broken.any():
+        log.warning("features of %d images are not finite: has the encoder diverged?", broken.sum())
+    return features, np.concatenate(taken)

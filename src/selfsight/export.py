@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from selfsight.logs import speaking
+
 if TYPE_CHECKING:
+    from selfsight.engine import Run
     from selfsight.nets import Encoder
 
 TOLERANCE = 1e-4
+SUFFIXES = {"onnx": (".onnx",), "state_dict": (".pt", ".pth"), "safetensors": (".safetensors",)}
 
 
+@speaking
 def export(
-    model: str | Path,
+    model: str | Path | Encoder | Run,
     *,
     out: str | Path,
     format: Literal["onnx", "state_dict", "safetensors"] = "onnx",
@@ -27,18 +32,29 @@ def export(
     rebuild the net are printed.
     safetensors: the weights, and beside them a JSON that says how to build the net.
 
-    model: a run folder or an `encoder.safetensors`.
+    model: a run folder, an `encoder.safetensors`, or in Python an Encoder.
     out: the file to write.
     format: onnx, state_dict or safetensors.
     opset: version of ONNX's operators; by default the exporter's own.
     overwrite: replace `out` where it exists.
     """
-    from selfsight.nets import load_encoder
+    import copy
+
+    from selfsight.nets import Encoder, load_encoder
+    from selfsight.probes.subjects import is_name, subject_of
 
     out = Path(out)
-    check_target(out, format, overwrite)
-    encoder = load_encoder(model)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    check_target(out, format, opset, overwrite)
+    subject = subject_of(model)
+    if is_name(subject) and not isinstance(subject, Encoder):
+        raise ValueError(f"no encoder at {subject}: give a run folder, a .safetensors file or an Encoder")
+    if isinstance(subject, Encoder):
+        encoder = copy.deepcopy(subject).cpu().eval()
+    else:
+        check_itself(out, subject)
+        encoder = load_encoder(subject)
+    if format == "state_dict" and encoder.spec.custom:
+        raise ValueError("only its author can rebuild a module of their own in plain timm: use another format")
     if format == "onnx":
         write_onnx(encoder, out, opset)
     elif format == "state_dict":
@@ -48,20 +64,54 @@ def export(
     return out
 
 
-def check_target(out: Path, format: str, overwrite: bool) -> None:
-    """Raise a `ValueError` unless `out` can be written in `format`."""
-    suffixes = {"onnx": (".onnx",), "state_dict": (".pt", ".pth"), "safetensors": (".safetensors",)}
-    if format not in suffixes:
-        raise ValueError(f"format is one of {', '.join(suffixes)}, not {format!r}")
-    if out.suffix not in suffixes[format]:
-        raise ValueError(f"a file in format {format!r} ends in {' or '.join(suffixes[format])}, got {str(out)!r}")
-    if out.exists() and not overwrite:
-        raise ValueError(f"{out} exists: choose another name, or overwrite it with --overwrite")
+def check_target(out: Path, format: str, opset: int | None, overwrite: bool) -> None:
+    """Raise a `ValueError` unless `out` can be written in `format`, with what is written beside it."""
+    from selfsight.outputs import check_output
+    from selfsight.probes.options import check_numbers
+
+    if format not in SUFFIXES:
+        raise ValueError(f"format is one of {', '.join(SUFFIXES)}, not {format!r}")
+    if out.suffix not in SUFFIXES[format]:
+        raise ValueError(f"a file in format {format!r} ends in {' or '.join(SUFFIXES[format])}, got {str(out)!r}")
+    if opset is not None and format != "onnx":
+        raise ValueError(f"opset is of the format onnx, not of {format}: leave it out")
+    check_numbers(opset=opset)
+    check_output(out, overwrite=overwrite)
+    beside = out.with_suffix(".json")
+    if format == "safetensors" and beside.exists():
+        if not overwrite:
+            raise ValueError(f"{beside}, which belongs to {out.name}, exists: set overwrite, or choose another out")
+        if not describes_an_encoder(beside):
+            raise ValueError(f"{beside} exists and does not describe an encoder: choose another out")
+    if format == "onnx":
+        need_onnx()
+        import onnx
+
+        if opset is not None and opset > onnx.defs.onnx_opset_version():
+            raise ValueError(f"opset is at most {onnx.defs.onnx_opset_version()} here, not {opset}")
+
+
+def describes_an_encoder(file: Path) -> bool:
+    """Whether a JSON is what selfsight writes beside an encoder."""
+    from selfsight.nets import read_spec
+
+    try:
+        read_spec(file.with_suffix(".safetensors"))
+    except (ValueError, TypeError, AttributeError):
+        return False
+    return True
+
+
+def check_itself(out: Path, model: str | Path) -> None:
+    """Refuse to write over the encoder that is read."""
+    from selfsight.nets.storage import weights_file
+
+    if out.exists() and out.samefile(weights_file(model)):
+        raise ValueError(f"{out} is the encoder itself: choose another out")
 
 
 def write_onnx(encoder: Encoder, out: Path, opset: int | None = None) -> None:
     """One ONNX file with a free batch axis, kept only if onnxruntime agrees with torch."""
-    need_onnx()
     from selfsight.nets.storage import write_atomically
     from selfsight.nets.to_onnx import onnx_difference, onnx_graph
 

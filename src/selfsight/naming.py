@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from unicodedata import category
 
 FEW = 30
+RUN_MARKER = "selfsight-run.json"  # lies in every run's folder: what reads images leaves that folder out
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Arithmetic in float32, whatever the autocast around it."""
+"""At which precision is computed: what hardware is good for, and float32 whatever the autocast around it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,22 @@ import torch
 from torch import Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def choose_precision(precision: str, accelerator: str) -> str:
+    """ "bf16" or "32" on a "cpu" or a "gpu": "auto" is bf16 where the hardware computes it."""
+    if precision not in ("auto", "bf16", "32"):
+        raise ValueError(f"precision is 'auto', 'bf16' or '32', not {precision!r}")
+    if precision != "auto":
+        return precision
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if accelerator == "gpu" else cpu_has_bf16()
+    return "bf16" if fast else "32"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check is not None and check() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def full_precision(function: Function) -> Function:

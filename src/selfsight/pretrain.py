@@ -37,6 +37,7 @@ def pretrain(
     label: str = "label",
     path_column: str = "path",
     channels: int | None = None,
+    group: str | None = None,
     debias: str | None = None,
     debias_weight: float | None = None,
     debias_form: Literal["kl", "moments"] = "kl",
@@ -59,8 +60,8 @@ def pretrain(
     """Train an encoder on images without labels.
 
     Everything about the run lies in one folder: settings, metrics, a picture of the first views, the
-    log, checkpoints and the encoder. Ctrl-C or SIGTERM end the run after the present step, with a
-    checkpoint; `resume` goes on from there and arrives at the same weights.
+    log, checkpoints and the encoder. Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 end the run after the present step,
+    with a checkpoint; `resume` goes on from there and arrives at the same weights.
 
     Args:
         data: A folder of images, a table (.csv, .parquet), .npy, .npz, "digits", an array or a dataset.
@@ -70,7 +71,7 @@ def pretrain(
         batch_size: Images a batch, on each device.
         out: The run's folder; by default runs/METHOD-1, runs/METHOD-2 and so on.
         image_size: Pixels a side of a view; by default the images' own where all are alike and have at
-            most 96 px, else 224.
+            most 96 px, else 224. A ready encoder has its own.
         lr: Learning rate for the method's reference batch, usually 256 images, scaled to the real one.
         optimizer: By default the paper's; another one wants an lr of its own.
         weight_decay: By default the paper's.
@@ -87,6 +88,8 @@ def pretrain(
         path_column: A table's column of paths, relative to the table's folder.
         channels: How many channels images are read with: 1 grey, 3 RGB, 4 RGB and alpha; of arrays, how long the
             axis of channels is. By default what the data suggest.
+        group: A column of what belongs together, such as patients: nothing of it is both trained on and held out for
+            the monitor. Equal images never are.
         debias: A column of groups, such as sites, that the embeddings shall not tell apart within a class or
             between two: FairKL is added to the loss. Needs labels.
         debias_weight: Of FairKL, beside the method's loss; by default 1 for "kl" and 100 for "moments", whose
@@ -94,10 +97,10 @@ def pretrain(
         debias_form: "kl" is the paper's divergence; "moments" is steadier where few images of a batch have a
             group that is unusual for their class.
         mean: Of pixels in [0, 1], one for all channels or one for each; by default that of a seeded
-            sample of the training images.
+            sample of the training images, or what trained weights expect.
         std: As `mean`.
         seed: Fixes weights, order and views.
-        weights: Start from the encoder of a run or of a .safetensors file.
+        weights: Start from the encoder of a run or of a .safetensors file, with its mean, std and value range.
         compile: Compile the encoder; slow to start, faster for long runs.
         monitor: Hold out some images and measure the representation on them.
         on_alarm: Whether an alarm (collapse, non-finite loss and the like) only warns, or stops the run.
@@ -105,7 +108,7 @@ def pretrain(
         checkpoint_minutes: Minutes between checkpoints within an epoch.
         max_minutes: Stop after so many minutes, with a checkpoint, as Ctrl-C does.
         resume: Go on with the run in `out`.
-        overwrite: Delete the run in `out` first.
+        overwrite: Delete the run in `out` first; never what selfsight did not write.
         method_options: Keywords of the method, as in its paper: {"temperature": 0.2}.
         encoder_options: Options of the encoder: {"drop_path_rate": 0.1, "pretrained": True}.
         view_options: Fields of `Augmentation`: {"blur": 0.5}.
@@ -119,21 +122,24 @@ def pretrain(
     """
     settings = dict(locals())
     from selfsight import engine, gallery
-    from selfsight.data import choose_size
 
-    if on_alarm not in ("warn", "stop"):
-        raise ValueError(f"on_alarm is 'warn' or 'stop', not {on_alarm!r}")
-    if seed < 0:
-        raise ValueError(f"seed is at least 0, not {seed}")
+    engine.check_settings(settings)
     hardware = engine.choose_hardware(devices, precision)
-    path = engine.choose_folder(out, method, several=hardware.external)
-    if hardware.rank == 0:  # the others may come when it is no longer empty
-        engine.check_folder(path, resume=resume, overwrite=overwrite)
+    claim = engine.Claim(
+        out,
+        method,
+        resume=resume,
+        overwrite=overwrite,
+        first=hardware.rank == 0,  # the others may come when the folder is no longer empty
+        several=hardware.external,
+        sources=(data, weights),
+    )
     if hardware.world > 1 and not hardware.external:
-        engine.run_on_ranks(pretrain, hardware.world, {**settings, "out": path})
-        return engine.open_run(path)
+        with claim:
+            engine.run_on_ranks(pretrain, hardware.world, {**settings, "out": claim.path})
+        return engine.open_run(claim.path)
 
-    with engine.run_log(hardware.rank) as log:
+    with engine.StopRequest() as stop, engine.Meeting(hardware) as meeting, claim, engine.run_log(hardware.rank) as log:
         images = engine.divide(
             data,
             split=split,
@@ -141,15 +147,18 @@ def pretrain(
             label=label,
             path_column=path_column,
             channels=channels,
+            group=group,
             seed=seed,
             hold_out=monitor,
         )
-        size = choose_size(images.train, image_size)
-        net = engine.build_for(images.train, encoder, size, encoder_options, mean=mean, std=std, seed=seed)
-        if weights is not None:
-            engine.start_from(net, weights)
+        size = engine.size_for(images.train, encoder, image_size)
+        net = engine.build_for(
+            images.train, encoder, size, encoder_options, mean=mean, std=std, weights=weights, seed=seed
+        )
+        images = images.as_trained(net)
         model = engine.debiased(engine.build_method(method, net, method_options), debias, debias_weight, debias_form)
         images = engine.check_columns(images, model, debias)
+        engine.check_method(model, settings, images)
         augmentation = engine.build_augmentation(model, view_options)
         optimisation = engine.choose_optimisation(
             model.optimisation,
@@ -173,21 +182,23 @@ def pretrain(
             augmentation=augmentation,
             precision=hardware.precision,
         )
+        path = claim.take(config)
         if hardware.rank == 0:
-            engine.claim_folder(path, config, overwrite=overwrite)
             log.open(path)
             images.write_held_out(path / "held_out.csv")
 
         model = engine.prepare_method(model, images.train, plan, hardware, compiled=compile)
         training = engine.Training(model, views, plan, seed=seed, rank=hardware.rank)
+        claim.watch(training.position)
         training.encode = engine.encoder_of_all(model, feed, len(images.train), hardware)
         watch = engine.make_monitor(training, images, feed, augmentation, hardware, workers=workers)
         recorder, supervisor = engine.begin(
-            path, config, training, feed, watch, images, hardware, max_minutes=max_minutes
+            path, config, training, feed, watch, images, hardware, stop=stop, max_minutes=max_minutes
         )
         if resume:
             engine.go_on(recorder, supervisor, training)
         elif hardware.rank == 0:
             gallery.draw_views(training.first_batch(feed), views, path / "views.png")
+        meeting.join()
         engine.fit(training, feed, supervisor, hardware)
     return engine.Run(path)

@@ -11,13 +11,13 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from functools import reduce
 from operator import or_
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from selfsight.naming import nearest
 
@@ -45,9 +45,12 @@ def build_parser(verb: Callable, prog: str) -> ArgumentParser:
     return parser
 
 
-def as_typed(target: Callable, skip: Sequence[str] = ()) -> Callable:
+def as_typed(target: Callable, only: Collection[str] | None = None) -> Callable:
     """A function or class as jsonargparse can read it: without the types that cannot be typed on a shell
-    (`str | Path` of `str | Path | Tensor`), and with our docstring in the sections that it knows."""
+    (`str | Path` of `str | Path | Tensor`), and with our docstring in the sections that it knows.
+
+    only: the keywords to keep, all but the rest of any name where it is left out.
+    """
 
     def shell(**settings):
         return target(**settings)
@@ -56,7 +59,7 @@ def as_typed(target: Callable, skip: Sequence[str] = ()) -> Callable:
     known = [
         item.replace(annotation=typeable(item.annotation, namespace))
         for item in parameters(target).values()
-        if item.name not in skip and item.kind is not item.VAR_KEYWORD
+        if (only is None or item.name in only) and item.kind is not item.VAR_KEYWORD
     ]
     shell.__signature__ = inspect.Signature(known)  # type: ignore[attr-defined]
     shell.__annotations__ = {item.name: item.annotation for item in known}
@@ -113,6 +116,14 @@ def typeable(annotation: Any, namespace: Mapping[str, Any] | None = None) -> Any
             continue
     chosen = [kind for kind in kept if kind in SCALARS or get_origin(kind) in CONTAINERS] or [str]
     return reduce(or_, [*chosen, None] if None in kept else chosen)
+
+
+def typed_as(parameter: inspect.Parameter, namespace: Mapping[str, Any] | None = None) -> set[Any]:
+    """The alternatives of a keyword's type that can be typed on a shell; `object` where nothing is said of it."""
+    if parameter.annotation is parameter.empty:
+        return {object}
+    kind = typeable(parameter.annotation, namespace)
+    return set(get_args(kind)) if get_origin(kind) in (Union, UnionType) else {kind}
 
 
 def alternatives(node: ast.expr) -> list[str]:

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import json
+import os
+import socket
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from selfsight.data import FolderSource, UnreadableImage, open_source, splits
+from selfsight.data import FolderSource, UnreadableImage, identity, numeric_metadata, open_source, splits
+from selfsight.data.files import SUFFIXES
+from selfsight.data.folder import scan
+from selfsight.engine.images import Images
+from selfsight.naming import RUN_MARKER
 
 from .conftest import picture, write
 
@@ -139,3 +148,150 @@ def test_real_photographs(real_data):
     assert list(parts) == ["train", "val"]
     assert (len(parts["train"]), len(parts["train"].classes), parts["val"].channels) == (3000, 10, 3)
     assert parts["train"].read(5, 64).shape == (3, 64, 64)
+
+
+HIDDEN = (".cache", ".ipynb_checkpoints", "__MACOSX", "@eaDir", "lost+found")
+
+
+def test_hidden_folders_among_class_folders_are_no_classes(pictures, caplog):
+    for name in HIDDEN:
+        write(pictures / name / "x.png", picture(4, 4))
+        write(pictures / "a" / name / "x.png", picture(4, 4))
+    for name in (".x.png", "a/._00.png", "b/Thumbs.db"):
+        (pictures / name).write_bytes(b"x")
+    source = FolderSource(pictures)
+    assert (len(source), source.classes) == (12, ["a", "b"])
+    assert f"{pictures}: left out {2 * len(HIDDEN) + 3} hidden" in caplog.text
+    for name in HIDDEN:
+        write(pictures.parent / "split" / name / "x.png", picture(4, 4))
+    write(pictures.parent / "split" / "train" / "x.png", picture(4, 4))
+    assert list(splits(pictures.parent / "split")) == ["train"]
+
+
+def test_what_a_run_wrote_is_no_image(pictures, caplog):
+    before = identity(FolderSource(pictures))
+    for run in ("runs/simclr-1", "runs/simclr-2", "a/run"):
+        write(pictures / run / "views.png", picture(4, 4))
+        write(pictures / run / "pictures" / "x.png", picture(4, 4))
+        (pictures / run / RUN_MARKER).write_text("{}")
+    source = open_source(pictures)
+    assert (len(source), source.classes, identity(source)) == (12, ["a", "b"], before)
+    assert "left out 3 folders of runs ('a/run', 'runs/simclr-1', 'runs/simclr-2')" in caplog.text
+    with pytest.raises(ValueError, match=r"simclr-1 is the folder of a run \(selfsight-run.json lies in it\)"):
+        open_source(pictures / "runs" / "simclr-1")
+
+
+def test_what_is_left_out_is_counted_by_suffix(pictures, caplog):
+    for name in ("a/1.txt", "a/2.TXT", "b/3.mp4", "README", "a/x.tar.gz"):
+        (pictures / name).write_text("x")
+    (pictures / "fish").mkdir()
+    assert FolderSource(pictures).classes == ["a", "b"]
+    assert "left out 2 .txt, 1 .gz, 1 .mp4, 1 without a suffix, 1 folder without files ('fish')" in caplog.text
+    (pictures / "fish" / "x.txt").write_text("x")
+    with pytest.raises(ValueError, match=r"no images in .*fish: expected .*; left out 1 \.txt"):
+        FolderSource(pictures / "fish")
+
+
+def test_nothing_is_said_where_nothing_is_left_out(pictures, caplog):
+    FolderSource(pictures)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_capitals_of_a_suffix_do_not_matter(suffix, tmp_path):
+    (tmp_path / f"x{suffix.upper()}").write_bytes(b"x")
+    assert scan(tmp_path).images == [f"x{suffix.upper()}"]
+
+
+def test_what_is_no_file_does_not_hang(pictures, caplog):
+    os.mkfifo(pictures / "a" / "pipe.png")
+    for name, target in (("broken", "nowhere"), ("itself", "itself.png"), ("device", "/dev/zero")):
+        (pictures / "a" / f"{name}.png").symlink_to(target)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(pictures / "a" / "socket.png"))
+    source = FolderSource(pictures)
+    assert len(source) == 12
+    assert "left out 5 that are no files" in caplog.text
+    (pictures / "b" / "07.png").unlink()
+    os.mkfifo(pictures / "b" / "07.png")
+    for look in (source.read, source.shape):
+        with pytest.raises(UnreadableImage, match=r"b/07.png: this is no file but"):
+            look(7)
+
+
+def test_folders_that_cannot_be_listed_are_named(pictures, caplog, monkeypatch):
+    listing = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "b":
+            raise PermissionError("not yours")
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert len(FolderSource(pictures)) == 6
+    assert "left out 1 folder that cannot be listed ('b')" in caplog.text
+
+
+NAMES = (
+    b"caf\xe9",
+    "café".encode(),
+    "日本".encode(),
+    b'a "q", b',
+    b"two\nlines",
+    b" space ",
+    b"%s %d {x}",
+    b"-x",
+    b"#1",
+)
+
+
+def test_names_of_any_bytes(tmp_path, caplog):
+    for name in NAMES:
+        write(tmp_path / "in" / os.fsdecode(name) / (os.fsdecode(name) + ".png"), picture(4, 4))
+    with caplog.at_level("INFO"):
+        source = open_source(tmp_path / "in")
+    assert len(source.classes) == len(set(source.classes)) == len(NAMES)
+    assert {"caf\\xe9", "café", "日本", "two\\nlines", 'a "q", b'} <= set(source.classes)
+    for index in range(len(source)):
+        assert source.read(index).shape == (3, 4, 4)
+        assert "\n" not in source.describe(index)
+        source.describe(index).encode()
+    json.dumps(source.classes, ensure_ascii=False).encode()
+    caplog.text.encode()
+    assert len(identity(source)) == 16
+    Images(source, source, "all").write_held_out(tmp_path / "held_out.csv")
+    table = pd.read_csv(tmp_path / "held_out.csv", encoding_errors="surrogateescape", dtype=object)
+    assert table["path"].tolist() == source.metadata["path"].tolist()
+    assert set(table["label"]) == set(source.classes)
+
+
+def test_folders_called_by_numbers_are_classes_in_their_order(tmp_path):
+    for name in ("100", "20", "3", "-1"):
+        write(tmp_path / name / "x.png", picture(4, 4))
+    source = open_source(tmp_path)
+    assert source.classes == ["3", "20", "100"]
+    assert source.labels.tolist() == [-1, 2, 1, 0]
+    assert numeric_metadata(source)["label"].tolist() == [-1, 100, 20, 3]
+
+
+def test_folders_of_missing_words_are_classes(tmp_path):
+    for name in ("None", "NA", "null", "nan"):
+        write(tmp_path / name / "x.png", picture(4, 4))
+    source = open_source(tmp_path)
+    assert source.classes == ["NA", "None", "nan", "null"] and source.labels.tolist() == [0, 1, 2, 3]
+
+
+def test_what_lies_beside_the_splits_is_said(tmp_path, caplog):
+    for name in ("train/a/1", "train/b/2", "test/b/3", "cat/4", "loose"):
+        write(tmp_path / f"{name}.png", picture(4, 4))
+    parts = splits(tmp_path)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 2, "test": 1}
+    assert "left out what lies beside the splits train, test: 'cat', 'loose.png'" in caplog.text
+
+
+def test_a_mix_of_arrays_and_images_is_counted(tmp_path):
+    write(tmp_path / "1.png", picture(4, 4))
+    for name in ("2", "3"):
+        np.save(tmp_path / f"{name}.npy", np.zeros((4, 4)))
+    with pytest.raises(ValueError, match=r"mixes \.npy arrays with image files, 2 and 1: keep them apart"):
+        open_source(tmp_path)

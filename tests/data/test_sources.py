@@ -64,7 +64,7 @@ def test_random_split_of_lone_labels_and_of_too_little():
 
 def paths_in(folder, names, labels=None):
     columns = {"path": [f"{folder}/{name}" for name in names]} | ({} if labels is None else {"label": labels})
-    return ArraySource(np.zeros((len(names), 3, 4, 4), np.uint8), pd.DataFrame(columns))
+    return ArraySource(np.zeros((len(names), 3, 8, 8), np.uint8), pd.DataFrame(columns))
 
 
 def test_identity_is_of_names_order_and_labels_and_not_of_the_place():
@@ -81,5 +81,5 @@ def test_identity_is_of_names_order_and_labels_and_not_of_the_place():
 
 
 def test_identity_without_names_is_of_pixels():
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 3, 4, 4)).astype(np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 3, 8, 8)).astype(np.uint8)
     assert identity(ArraySource(pixels)) == identity(ArraySource(pixels.copy())) != identity(ArraySource(pixels[::-1]))

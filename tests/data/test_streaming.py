@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 import torch
 
-from selfsight.data import FolderSource, ResidentLane, StreamingLane
+from selfsight.data import FolderSource, ResidentLane, StreamingLane, streaming
 
 from .test_lane import epoch, indices, numbers
 
@@ -50,3 +53,53 @@ def test_bad_images_are_reported_by_workers(broken):
     lane = StreamingLane(FolderSource(broken), 4, workers=1)
     epoch(lane)
     assert len(lane.bad) == 3
+
+
+def assert_same_batches(lane, expected):
+    for batch, other in zip(lane, expected, strict=True):
+        for canvas, same in zip(batch, other, strict=True):
+            assert torch.equal(canvas.pixels, same.pixels) and torch.equal(canvas.index, same.index)
+
+
+@pytest.mark.parametrize("broken", ["full", "filling"])
+def test_too_little_shared_memory_is_said_and_changes_nothing(monkeypatch, caplog, broken):
+    if broken == "full":
+        monkeypatch.setattr(streaming, "free_shared_memory", lambda: 0.0)
+    else:
+
+        def refuse(self):
+            raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+
+        monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    assert_same_batches(StreamingLane(numbers(40), 4, workers=2, seed=7), ResidentLane(numbers(40), 4, seed=7))
+    assert caplog.text.count("shared memory (/dev/shm") == 1 and "--shm-size" in caplog.text
+
+
+@pytest.mark.parametrize(("number", "named"), [(signal.SIGKILL, "out of memory"), (signal.SIGBUS, "shared memory")])
+def test_a_killed_worker_is_named_where_its_batch_is_wanted(number, named):
+    lane = StreamingLane(numbers(4000), 4, workers=1, seed=7)
+    before = signal.getsignal(signal.SIGCHLD)
+    batches = iter(lane)
+    next(batches)
+    assert signal.getsignal(signal.SIGCHLD) == before  # nothing is raised in the middle of a step
+    (worker,) = lane.loader._iterator._workers
+    os.kill(worker.pid, number)
+    worker.join()
+    with pytest.raises(RuntimeError, match=rf"worker that reads images was ended by signal {number.name}.*{named}"):
+        for _ in batches:
+            pass
+
+
+def test_a_worker_leaves_signals_to_its_parent():
+    lane = StreamingLane(numbers(4000), 4, workers=1, seed=7)
+    batches = iter(lane)
+    next(batches)
+    (worker,) = lane.loader._iterator._workers
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        os.kill(worker.pid, number)
+    for _ in range(20):
+        next(batches)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(timeout=20)
+    assert worker.exitcode == -signal.SIGTERM

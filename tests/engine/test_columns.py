@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from selfsight import cli
-from selfsight.data import ArraySource
+from selfsight.data import ArraySource, numeric_metadata, open_source
 from selfsight.engine.columns import check_columns
 from selfsight.engine.images import Images
+from selfsight.methods import find_method
 from selfsight.methods.base import Method
+from selfsight.nets import build_encoder
 
 COUNT = 12
 GOOD = {
@@ -214,3 +216,19 @@ def test_a_shell_says_it_in_one_line(options, words, tmp_path, monkeypatch, caps
     shown = capsys.readouterr().err.splitlines()
     assert shown[-1].startswith("selfsight: error: ") and words in shown[-1]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["y_aware", "regression_exp", "regression_thr"])
+@pytest.mark.parametrize(
+    ("label", "numbers"),
+    [
+        ([5, 10, 20, 21, 80, -1] * 2, [5, 10, 20, 21, 80, np.nan] * 2),
+        (["80", "9", None, "10", "-1", "007"] * 2, [80, 9, np.nan, 10, np.nan, 7] * 2),
+        ([-0.5, 2.0, -1.0, np.nan, -3.5, 0.0] * 2, [-0.5, 2, np.nan, np.nan, -3.5, 0] * 2),
+    ],
+)
+def test_methods_of_numbers_read_the_numbers_of_a_label(name, label, numbers):
+    source = open_source(images(label=label).train)
+    method = find_method(name)(build_encoder("resnet_slim", image_size=8), columns=["label"])
+    assert check_columns(Images(source, None, ""), method).train is source
+    np.testing.assert_array_equal(method.values(numeric_metadata(source))[:, 0].numpy(), numbers)

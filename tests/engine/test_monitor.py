@@ -32,7 +32,7 @@ def make_monitor(method, held=range(150), bank=range(200, 400)):
 
 def test_measures_what_it_says(method):
     monitor = make_monitor(method)
-    values = monitor.measure(0.0, torch.device("cpu"))
+    values = monitor.measure((True, True), torch.device("cpu"))
     kinds = ("rank", "spread", "alignment", "uniformity")
     places = [f"{place}_{kind}" for place in ("encoder", "projector") for kind in kinds]
     assert list(values) == ["progress", *places, "knn", "ridge"]
@@ -75,7 +75,7 @@ def test_training_is_not_touched(method):
     modes = [module.training for module in method.modules()]
     torch.manual_seed(1)
     random = torch.get_rng_state()
-    make_monitor(method).measure(0.0, torch.device("cpu"))
+    make_monitor(method).measure((True, True), torch.device("cpu"))
     assert torch.equal(torch.get_rng_state(), random)
     assert modes == [module.training for module in method.modules()]
     assert all(torch.equal(value, state[name]) for name, value in method.state_dict().items())
@@ -83,7 +83,7 @@ def test_training_is_not_touched(method):
 
 
 def test_without_labels_health_alone(method):
-    values = make_monitor(method, bank=None).measure(0.0, torch.device("cpu"))
+    values = make_monitor(method, bank=None).measure((True, True), torch.device("cpu"))
     assert "encoder_rank" in values and "knn" not in values
 
 
@@ -123,5 +123,15 @@ def test_an_exhausted_ration_measures_nothing_unless_it_must(method):
     monitor = make_monitor(method)
     spent = {"share": 0.01, "spent": 9.0, "last": 9.0}
     monitor.set_rations({"health": spent, "accuracy": spent})
-    assert monitor.measure(10.0, torch.device("cpu")) == {}
-    assert "knn" in monitor.measure(10.0, torch.device("cpu"), always=True)
+    assert monitor.allowed(10.0) == (False, False)
+    assert monitor.allowed(10.0, due=True) == (False, False)  # nine seconds are too many for ten times a run
+    assert monitor.allowed(10.0, always=True) == (True, True)
+    assert monitor.measure((False, False), torch.device("cpu")) == {}
+    assert list(monitor.measure((False, True), torch.device("cpu"))) == ["knn", "ridge"]
+
+
+def test_a_cheap_measurement_is_made_when_it_is_due(method):
+    monitor = make_monitor(method)
+    cheap = {"share": 0.01, "spent": 9.0, "last": 2.0}
+    monitor.set_rations({"health": cheap, "accuracy": cheap})
+    assert monitor.allowed(10.0) == (False, False) and monitor.allowed(10.0, due=True) == (True, True)

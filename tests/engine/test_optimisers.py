@@ -79,6 +79,29 @@ def test_every_optimiser_excludes_biases_and_norms(name):
     assert type(optimiser).__name__.lower() == name
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_fused_sgd_steps_a_group_some_of_which_is_held_still(nesterov):
+    def weights_after(build):
+        generator = torch.Generator().manual_seed(0)
+        held, freed, stopped, _ = parameters = [nn.Parameter(torch.ones(2, 3)) for _ in range(4)]
+        optimiser = build(parameters)
+        for step in range(5):
+            for parameter in parameters:
+                parameter.grad = torch.randn(2, 3, generator=generator)
+            held.grad = None
+            if step < 2:
+                freed.grad = None  # as DINO's last layer at first
+            if step == 3:
+                stopped.grad = None  # and again later
+            optimiser.step()
+        return parameters
+
+    settings = {"lr": 0.1, "weight_decay": 0.01, "momentum": 0.9, "nesterov": nesterov}
+    ours = weights_after(lambda p: build_optimiser([{"params": p}], Optimisation(optimizer="sgd", **settings)))
+    theirs = weights_after(lambda p: torch.optim.SGD(p, fused=False, **settings))
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(ours, theirs, strict=True))
+
+
 def test_unknown_optimiser():
     with pytest.raises(ValueError, match=r"unknown optimizer 'adamm': choose from adamw"):
         build_optimiser([{"params": [nn.Parameter(torch.ones(1))]}], Optimisation(optimizer="adamm"))

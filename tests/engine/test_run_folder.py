@@ -1,14 +1,7 @@
 import pytest
 
-from selfsight.engine.run_folder import (
-    Run,
-    check_folder,
-    check_same_run,
-    choose_folder,
-    claim_folder,
-    config_hash,
-    open_run,
-)
+from selfsight.engine.claim import Claim
+from selfsight.engine.run_folder import Run, config_hash, open_run
 
 CONFIG = {
     "data": "images",
@@ -23,59 +16,9 @@ CONFIG = {
 @pytest.fixture
 def filled(tmp_path):
     path = tmp_path / "run"
-    claim_folder(path, CONFIG, overwrite=False)
+    with Claim(path, "simclr") as claim:
+        claim.take(CONFIG)
     return path
-
-
-def test_a_fresh_folder_each_time(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    first = choose_folder(None, "vicreg")
-    first.mkdir(parents=True)
-    assert [str(first), str(choose_folder(None, "vicreg"))] == ["runs/vicreg-1", "runs/vicreg-2"]
-    assert str(choose_folder("mine", "vicreg")) == "mine"
-    with pytest.raises(ValueError, match="name one with out"):
-        choose_folder(None, "vicreg", several=True)
-
-
-def test_a_folder_with_something_in_it_is_refused(filled, tmp_path):
-    check_folder(tmp_path / "new", resume=False, overwrite=False)
-    check_folder(filled, resume=True, overwrite=False)
-    check_folder(filled, resume=False, overwrite=True)
-    with pytest.raises(ValueError, match=r"not empty: resume goes on.*overwrite deletes"):
-        check_folder(filled, resume=False, overwrite=False)
-    with pytest.raises(ValueError, match="choose one"):
-        check_folder(filled, resume=True, overwrite=True)
-
-
-def test_what_is_no_run_is_never_deleted(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ValueError, match="holds no run"):
-        check_folder(tmp_path, resume=False, overwrite=True)
-    with pytest.raises(ValueError, match="is a file"):
-        check_folder(tmp_path / "thesis.tex", resume=False, overwrite=True)
-
-
-def test_a_folder_that_cannot_be_made_is_said(tmp_path):
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(
-        ValueError, match=r"cannot make the folder .*thesis.tex.run \(Not a directory\): choose another"
-    ):
-        claim_folder(tmp_path / "thesis.tex" / "run", CONFIG, overwrite=False)
-
-
-def test_overwrite_deletes_the_former_run(filled):
-    (filled / "metrics.csv").write_text("step\n")
-    claim_folder(filled, {**CONFIG, "epochs": 9}, overwrite=True)
-    assert not (filled / "metrics.csv").exists() and open_run(filled).config["epochs"] == 9
-
-
-def test_resuming_names_what_differs(filled):
-    claim_folder(filled, {**CONFIG, "workers": 4}, overwrite=False)  # changes nothing that is computed
-    with pytest.raises(ValueError, match=r"settings: epochs was 3, now 4; view_options.blur was 0.0, now 0.5\. Repeat"):
-        claim_folder(filled, {**CONFIG, "epochs": 4, "view_options": {"blur": 0.5}}, overwrite=False)
-    with pytest.raises(ValueError, match=r"settings: method was 'simclr', now 'vicreg'\. Repeat"):
-        claim_folder(filled, {**CONFIG, "method": "vicreg", "lr": 9}, overwrite=False)
-    check_same_run(CONFIG, CONFIG, filled)
 
 
 def test_the_hash_follows_what_is_computed():
@@ -89,3 +32,11 @@ def test_open_run(filled, tmp_path):
     assert run.summary == {} and run.metrics.empty and not run.finished
     with pytest.raises(ValueError, match="holds no run"):
         open_run(tmp_path)
+
+
+def test_a_table_that_diverged_or_was_torn_is_read(filled):
+    (filled / "metrics.csv").write_text("step,epoch,loss,knn\n1,1,nan,\n2,2,inf,0.5\n\0\0\0\n3,3,-inf,0.5\nx,1,1,1\n4,")
+    metrics = open_run(filled).metrics
+    assert metrics["step"].tolist() == [1, 2, 3] and metrics["step"].dtype == int
+    assert metrics["loss"].tolist()[1:] == [float("inf"), -float("inf")] and metrics["loss"].isna()[0]
+    assert metrics["knn"].isna().tolist() == [True, False, False]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from conformance.battery import small_batches, small_method, train
 from selfsight.methods.dino import DINO
 from selfsight.methods.mae import MAE
 from selfsight.methods.moco_v3 import MoCoV3
@@ -99,6 +100,14 @@ def test_moco_v3_freezes_its_patches_as_they_were_drawn():
     assert torch.equal(method.teacher.module[0].model.patch_embed.proj.weight, projection.weight)
     resnet = MoCoV3(build_encoder("resnet_slim", image_size=32))
     assert all(parameter.requires_grad for parameter in resnet.encoder.parameters())
+
+
+def test_moco_v3_trains_and_decays_all_but_the_patches():
+    method = small_method("moco_v3", encoder="vit")
+    before = {name: value.clone() for name, value in method.encoder.model.named_parameters()}
+    train(method, small_batches(method), steps=3)
+    same = {name for name, value in method.encoder.model.named_parameters() if torch.equal(value, before[name])}
+    assert same == {"patch_embed.proj.weight", "patch_embed.proj.bias", "pos_embed"}
 
 
 def test_mae_decays_its_tokens_and_leaves_biases_and_norms_out():

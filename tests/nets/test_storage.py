@@ -157,7 +157,7 @@ def test_a_custom_module_is_saved_and_only_its_author_rebuilds_it(tmp_path):
 
     encoder = build()
     save_encoder(encoder, tmp_path)
-    with pytest.raises(ValueError, match="build it yourself, then load_weights"):
+    with pytest.raises(ValueError, match="module="):
         load_encoder(tmp_path)
     again = build()
     assert load_weights(again, tmp_path).complete

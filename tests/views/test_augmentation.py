@@ -27,9 +27,24 @@ def test_a_pair_is_one_value_for_the_first_view_and_one_for_the_rest():
         {"noise_sigma": (0.2, 0.1)},
         {"crops": (0, 6)},
         {"local_size": 0},
+        {"local_size": 8.5},
+        {"crops": (2.5, 0)},
+        {"crops": 2},
+        {"scale": 0.5},
+        {"scale": (float("nan"), 1.0)},
+        {"ratio": (0.5, float("inf"))},
+        {"noise_sigma": 0.1},
+        {"jitter": 0.5},
+        {"jitter": (float("nan"), 0.4, 0.4, 0.1)},
+        {"flip": "often"},
+        {"flip": True},
+        {"blur": float("nan")},
+        {"rotate": "far"},
+        {"shift": None},
+        {"solarize_threshold": 128},
     ],
 )
 def test_a_wrong_value_is_named(setting):
     (name,) = setting
-    with pytest.raises(ValueError, match=name if setting != {"blur": (0.5, 0.1, 0.1)} else "pair"):
+    with pytest.raises(ValueError, match=f"^{name} is "):
         Augmentation(**setting)

@@ -144,3 +144,10 @@ def test_views_are_float32_whatever_the_autocast(canvas):
         inside = draw(two_views(24), [canvas]).views
     for view, outside in zip(inside, draw(two_views(24), [canvas]).views, strict=True):
         assert view.equal(outside) and view.dtype == torch.float32
+
+
+def test_without_small_crops_the_scale_is_that_of_all_views():
+    augmentation = Augmentation(scale=(0.5, 0.9), crops=(4, 0))
+    several = multi_crop(24, augmentation).views
+    assert len(several) == 4 and several[:2] == two_views(24, augmentation).views
+    assert {view.geometry.crop.scale for view in several} == {(0.5, 0.9)}

@@ -3,6 +3,7 @@
 from selfsight.data.arrays import ArraySource, digits
 from selfsight.data.canvas import Canvas, full_canvas, pad_together
 from selfsight.data.checks import BadImages
+from selfsight.data.contents import identity
 from selfsight.data.datasets import DatasetSource
 from selfsight.data.decoding import UnreadableImage
 from selfsight.data.folder import FolderSource
@@ -13,12 +14,11 @@ from selfsight.data.ranges import as_trained
 from selfsight.data.sizes import choose_size
 from selfsight.data.sources import (
     Source,
-    identity,
     seeded_sample,
-    split_at_random,
     subset,
 )
 from selfsight.data.statistics import mean_and_std
+from selfsight.data.subsets import split_at_random
 from selfsight.data.table import TableSource
 
 __all__ = [

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from selfsight.data.decoding import shrink
-from selfsight.data.sources import Source, range_of, seeded_sample
+from selfsight.data.sources import Source, Stored, range_of, seeded_sample
 from selfsight.data.values import NotANumber, extremes, full_range
 
 LOOKED_AT_VALUES = 2**24  # at a time
@@ -133,6 +133,9 @@ class ArraySource(Source):
 
     def shape(self, index: int) -> tuple[int, ...]:
         return tuple(self._pixels(index).shape[1:])
+
+    def stored(self, index: int) -> Stored:
+        return self.images[index]
 
     def dense(self) -> Tensor | None:
         if isinstance(self.images, np.memmap):

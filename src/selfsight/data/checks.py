@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 log = logging.getLogger(__name__)
 
 ALWAYS_ALLOWED = 10
+NAMED = 5  # in the log, one by one
 
 
 @dataclass
@@ -21,6 +22,13 @@ class BadImages:
 
     max_bad: int | float | None = None
     reasons: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        share = isinstance(self.max_bad, float)
+        if self.max_bad is not None and (
+            self.max_bad is True or not 0 <= self.max_bad <= (1 if share else float("inf"))
+        ):
+            raise ValueError(f"max_bad is a number of images, or a share from 0.0 to 1.0, not {self.max_bad}")
 
     def __len__(self) -> int:
         return len(self.reasons)
@@ -41,7 +49,9 @@ class BadImages:
         if index in self.reasons:
             return
         self.reasons[index] = reason
-        log.warning("skipped an unreadable image: %s", reason)
+        if len(self) <= NAMED:
+            more = ", and what follows is only counted" if len(self) == NAMED else ""
+            log.warning("skipped an unreadable image: %s%s", reason, more)
         if len(self) >= total:
             raise ValueError(f"no readable image: all {total} fail, such as {self.names[0]}")
         if len(self) > self.allowed(total):

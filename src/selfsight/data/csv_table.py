@@ -21,6 +21,7 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 # Words for a missing number, in a column whose other cells are numbers.
 NO_NUMBER = {"", "na", "n/a", "#na", "#n/a", "nan", "-nan", "null", "none", "<na>"}
 TRUTHS = {"true": True, "false": False}
+SEPARATOR_LINE = re.compile(r"\Asep=.\r?\n")  # a spreadsheet's own first line
 SURROGATE = re.compile("[\udc80-\udcff]")
 
 
@@ -42,7 +43,8 @@ def read_csv(path: Path, path_column: str) -> pd.DataFrame:
     names, rows = parse(text, separator)
     columns = {name: [row[place] for row in rows] for place, name in enumerate(names)}
     columns = {name: cells for name, cells in columns.items() if any(cells) or not name.startswith("Unnamed: ")}
-    check_encoding(columns, path, path_column)
+    if SURROGATE.search(text):
+        check_encoding(columns, path, path_column)
     decimal_comma = separator == ";"
     return pd.DataFrame(
         {
@@ -60,6 +62,7 @@ def read_text(path: Path) -> str:
         text = contents.decode("utf-16")
     else:
         text = contents.decode("utf-8-sig", "surrogateescape")
+    text = SEPARATOR_LINE.sub("", text)
     if "\0" in text:
         raise ValueError("it holds zero bytes, which no text does: save it as a CSV file in UTF-8")
     return text
@@ -93,17 +96,19 @@ def parse(text: str, separator: str) -> tuple[list[str], list[list[str]]]:
     rows: list[list[str]] = []
     try:
         for cells in reader:
-            if not any(cell.strip() for cell in cells):
+            if not "".join(cells).strip():
                 continue
             if not names:
                 names = [cell.strip() for cell in cells]
                 continue
-            if any(cell.strip() for cell in cells[len(names) :]):
-                raise ValueError(
-                    f"line {reader.line_num} has {len(cells)} cells and the first line {len(names)}: put quotes around "
-                    "a cell that holds the separator"
-                )
-            rows.append(cells[: len(names)] + [""] * (len(names) - len(cells)))
+            if len(cells) != len(names):
+                if "".join(cells[len(names) :]).strip():
+                    raise ValueError(
+                        f"line {reader.line_num} has {len(cells)} cells and the first line {len(names)}: put quotes "
+                        "around a cell that holds the separator"
+                    )
+                cells = cells[: len(names)] + [""] * (len(names) - len(cells))
+            rows.append(cells)
     except csv.Error as error:
         raise ValueError(f"{error} (line {reader.line_num})") from error
     if not names:
@@ -116,17 +121,21 @@ def parse(text: str, separator: str) -> tuple[list[str], list[list[str]]]:
 
 def typed(cells: list[str], decimal_comma: bool) -> pd.Series:
     """A column as whole numbers, numbers with NaN, truths, or words with None where empty."""
-    words = [cell.strip() for cell in cells]
+    positions, found = pd.factorize(np.array(cells, dtype=object))
+    words = [cell.strip() for cell in found]
     known = [word for word in words if word.lower() not in NO_NUMBER]
     if decimal_comma and all(NUMBER.fullmatch(word.replace(",", ".", 1)) for word in known):
         words, known = ([word.replace(",", ".", 1) for word in some] for some in (words, known))
     if known and all(is_plain(word) for word in known):
         if len(known) == len(words) and all(word.lstrip("+-").isdecimal() for word in words):
-            return pd.Series([int(word) for word in words], dtype=np.int64)
-        return pd.Series([np.nan if word.lower() in NO_NUMBER else float(word) for word in words], dtype=np.float64)
-    if words and all(word.lower() in TRUTHS for word in words):
-        return pd.Series([TRUTHS[word.lower()] for word in words], dtype=bool)
-    return pd.Series([word or None for word in words], dtype=object)
+            values = np.array([int(word) for word in words], dtype=np.int64)
+        else:
+            values = np.array([np.nan if word.lower() in NO_NUMBER else float(word) for word in words])
+    elif words and all(word.lower() in TRUTHS for word in words):
+        values = np.array([TRUTHS[word.lower()] for word in words])
+    else:
+        values = np.array([word or None for word in words], dtype=object)
+    return pd.Series(values[positions], dtype=values.dtype)
 
 
 def is_plain(word: str) -> bool:

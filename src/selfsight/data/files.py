@@ -17,7 +17,7 @@ from torch import Tensor
 from selfsight.data.arrays import as_channels_first, channel_axis
 from selfsight.data.decoding import DECODE_ERRORS, UnreadableImage, decode, encoded_shape, shrink
 from selfsight.data.kinds import SAMPLES, ImageFormat, Kind, common_format, kind_of, say_kinds, tag
-from selfsight.data.sources import Source, range_of
+from selfsight.data.sources import Source, Stored, range_of
 from selfsight.data.tiff import described, read_tiff
 from selfsight.data.values import full_range
 from selfsight.naming import printable
@@ -93,6 +93,9 @@ class FileSource(Source):
             return encoded_shape(path)
         except DECODE_ERRORS as error:
             raise _unreadable(path, error) from error
+
+    def stored(self, index: int) -> Stored:
+        return self.paths[index]
 
     def _array(self, path: str) -> Tensor:
         pixels, _ = load_array(path, self.form.channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections import Counter
@@ -13,19 +14,14 @@ import pandas as pd
 
 from selfsight.data.files import EXPECTED, SUFFIXES, FileSource
 from selfsight.data.labels import NO_LABEL, Labels, encode_labels, with_labels
+from selfsight.data.parts import part_folders, part_of
 from selfsight.data.sources import Source
-from selfsight.naming import listed, printable
+from selfsight.naming import RUN_MARKER, listed, printable
 
 log = logging.getLogger(__name__)
 
-RUN_MARKER = "selfsight-run.json"  # lies in the folder of every run
+FEW = 16
 SYSTEM = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db", "desktop.ini"}
-
-SPLITS = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 
 
 class FolderSource(FileSource):
@@ -87,7 +83,8 @@ class Scan:
 
     def left_out(self) -> str:
         """What is not read, with counts; "" where there is nothing."""
-        kinds = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in self.suffixes.most_common()]
+        counts = sorted(self.suffixes.items(), key=lambda one: (-one[1], not one[0], one[0]))
+        kinds = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in counts]
         parts = [listed(kinds)] if kinds else []
         parts += [f"{self.hidden:,} hidden"] if self.hidden else []
         parts += [f"{self.special:,} that are no files (links to nothing, pipes, devices)"] if self.special else []
@@ -170,28 +167,38 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM
 
 
-def split_folders(root: Path) -> dict[str, Path]:
-    """Folders `train`, `val`, `test` (or their longer names) of `root`.
-
-    None unless `train` has one of the others beside it, or is alone: among other folders it is a class.
-    """
-    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not hidden(entry.name)]
-    found = {SPLITS[folder.name.lower()]: folder for folder in folders if folder.name.lower() in SPLITS}
-    return found if "train" in found and (len(found) > 1 or len(folders) == 1) else {}
-
-
 def folder_splits(root: str | Path, channels: int | None = None) -> dict[str, FolderSource]:
-    """The splits of a folder, or "all" of it, of the same channels."""
+    """The parts that folders below `root` are (`part_folders`), or "all" of it, of the same channels."""
     root = Path(root)
-    folders = split_folders(root)
-    if not folders:
+    tops = [entry.name for entry in sorted(root.iterdir()) if entry.is_dir() and not hidden(entry.name)]
+    parts = part_folders(tops, printable(root))
+    if not parts:
+        check_parts_inside(root, tops)
         return {"all": FolderSource(root, channels=channels)}
+    folders = {part: root / name for part, name in parts.items()}
+    renamed = [f"{printable(name)} is {part}" for part, name in parts.items() if name != part]
+    if renamed:
+        log.info("%s: %s", printable(root), ", ".join(renamed))
     beside = [name for name in sorted(os.listdir(root)) if root / name not in folders.values() and not hidden(name)]
     if beside:
         names = listed([repr(printable(name)) for name in beside], 3)
         log.warning("%s: left out what lies beside the splits %s: %s", printable(root), ", ".join(folders), names)
     sources = {}
-    for split in sorted(folders, key=("train", "val", "test").index):
-        sources[split] = FolderSource(folders[split], channels=channels)
-        channels = sources["train"].channels
+    for part, folder in folders.items():
+        sources[part] = FolderSource(folder, channels=channels)
+        channels = next(iter(sources.values())).channels
     return sources
+
+
+def check_parts_inside(root: Path, tops: list[str]) -> None:
+    """Refuse folders in each of which lie a training part and others: they would be mixed."""
+    for top in tops[:FEW]:
+        with contextlib.suppress(OSError):  # a folder that cannot be listed is said where it is scanned
+            inside = [entry.name for entry in os.scandir(root / top) if is_folder(entry)]
+            parts = {part_of(name) for name in inside} - {None}
+            if "train" in parts and len(parts) > 1:
+                raise ValueError(
+                    f"{printable(root)} has the parts {' and '.join(sorted(map(str, parts)))} inside its folder "
+                    f"{printable(top)!r}, and training and test images would be mixed: give {printable(root / top)}, "
+                    "or put the folders of classes into those of parts"
+                )

@@ -115,10 +115,10 @@ def tag(image: Image.Image, number: int, otherwise: int) -> int:
 
 def raw_mode(image: Image.Image) -> str:
     """How the file stores its pixels, in Pillow's words, before it is loaded."""
-    tiles = getattr(image, "tile", None)  # an image that was made in memory has none
-    if not tiles:
+    tile = getattr(image, "tile", None)  # an image made in memory has none
+    if not tile:
         return ""
-    arguments = tiles[0][3]
+    arguments = tile[0][3]
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
 

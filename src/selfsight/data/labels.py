@@ -68,26 +68,45 @@ def encode_labels(values: Any) -> tuple[np.ndarray, list[str]]:
     """Codes `(N,)` int64 of classes and their names, as numbers where all are, else by name; -1 where there is no
     label (`read_labels`)."""
     values = as_column(values)
-    return encode_values(values.where(labelled(values)))
+    return encode_known(values, labelled(values))
 
 
 def encode_values(values: Any) -> tuple[np.ndarray, list[str]]:
     """Codes `(N,)` int64 of distinct values and their names, sorted alike; -1 where one is missing."""
     values = as_column(values)
-    known = values.notna().to_numpy()
-    numbers = as_numbers(values[known])
-    if numbers is not None:
-        names = np.array(
-            [str(int(number)) if number == np.round(number) else str(number) for number in numbers], object
-        )
+    return encode_known(values, values.notna().to_numpy())
+
+
+def encode_known(values: pd.Series, known: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Codes and names of the rows that are `known`; -1 for the others."""
+    present = pd.Series(values[known])
+    numbers = as_numbers(present)
+    positions, found = distinct(present) if numbers is None else pd.factorize(numbers)
+    if numbers is None:
+        names = [as_text(value) for value in found]
     else:
-        names = np.array([as_text(value) for value in values[known]], object)
-    positions, found = pd.factorize(names)
-    order = sorted_names(found)
+        names = [str(int(number)) if number == np.round(number) else str(number) for number in found]
+    order = sorted_names(names)
     rank = {name: number for number, name in enumerate(order)}
     codes = np.full(len(values), NO_LABEL, dtype=np.int64)
-    codes[known] = np.array([rank[name] for name in found], dtype=np.int64)[positions]
+    codes[known] = np.array([rank[name] for name in names], dtype=np.int64)[positions]
     return codes, order
+
+
+def distinct(values: pd.Series) -> tuple[np.ndarray, list[Any]]:
+    """The position `(N,)` of each value among the distinct ones, -1 where missing; and those.
+
+    Raises:
+        ValueError: for several values in one.
+    """
+    try:
+        positions, found = pd.factorize(values)
+        if any(isinstance(value, tuple) for value in found):
+            raise TypeError("a tuple")
+    except TypeError as error:  # nor is a list a key of a dictionary
+        several = next(value for value in values if isinstance(value, list | tuple | dict | set | np.ndarray))
+        raise ValueError(f"{several!r} is more than one: give each image one label, or a column for each") from error
+    return positions, list(found)
 
 
 def as_column(values: Any) -> pd.Series:
@@ -100,10 +119,10 @@ def as_column(values: Any) -> pd.Series:
 
 def labelled(values: pd.Series) -> np.ndarray:
     """Which rows `(N,)` hold a label, and neither nothing nor -1."""
-    known = values.notna().to_numpy()
     if pd.api.types.is_numeric_dtype(values):
-        return known & (values != NO_LABEL).fillna(False).to_numpy(bool)
-    return known & np.array([not is_no_label(value) for value in values])
+        return values.notna().to_numpy() & (values != NO_LABEL).fillna(False).to_numpy(bool)
+    positions, found = distinct(values)
+    return np.array([*(not is_no_label(value) for value in found), False])[positions]
 
 
 def is_no_label(value: Any) -> bool:
@@ -114,9 +133,7 @@ def is_no_label(value: Any) -> bool:
 
 
 def as_text(value: Any) -> str:
-    """A value as the name of a class. Raises `ValueError` for several values in one."""
-    if isinstance(value, list | tuple | dict | set | np.ndarray):
-        raise ValueError(f"a label is {value!r}, which is more than one: give each image one, or a column for each")
+    """A value as the name of a class."""
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     return text.strip()
 
@@ -129,15 +146,18 @@ def as_numbers(values: pd.Series) -> np.ndarray | None:
     """
     if len(values) == 0 or pd.api.types.is_bool_dtype(values):
         return None
-    if not pd.api.types.is_numeric_dtype(values) and not all(
-        isinstance(value, Real | decimal.Decimal) and not isinstance(value, bool | np.bool_) for value in values
-    ):
+    if not pd.api.types.is_numeric_dtype(values) and not all(map(is_number, values)):
         return None
     numbers = values.to_numpy(np.float64)
     if np.isinf(numbers).any():
         raise ValueError("a value is infinite: correct it or leave it empty")
     long = not pd.api.types.is_float_dtype(values) and (np.abs(numbers) > EXACT).any()
     return None if long and (numbers == np.round(numbers)).all() else numbers
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, and no truth."""
+    return isinstance(value, Real | decimal.Decimal) and not isinstance(value, bool | np.bool_)
 
 
 def number_of(name: str) -> float | None:
@@ -192,7 +212,7 @@ def label_values(source: Source) -> pd.Series | None:
     labels, column = source.labels, pd.Series(source.metadata["label"])
     if labels is None or source.classes is None:
         return column if labels is None else column.where(labels >= 0)
-    return pd.Series(np.array([*source.classes, None], dtype=object)[labels])
+    return pd.Series(np.array([*source.classes, None], dtype=object)[labels], dtype=object)
 
 
 def with_labels(source: Source, labels: Labels) -> Source:

@@ -5,31 +5,28 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-import pandas as pd
-from torch import Tensor
 
+from selfsight.data.archives import archive_splits, array_errors
 from selfsight.data.arrays import ArraySource, digits
 from selfsight.data.classes import share_classes
-from selfsight.data.datasets import DatasetSource
 from selfsight.data.files import SUFFIXES
 from selfsight.data.folder import FolderSource, folder_splits
-from selfsight.data.labels import NO_LABEL, class_numbers, label_values, number_of, read_labels
+from selfsight.data.inputs import read_columns, read_object
+from selfsight.data.labels import NO_LABEL, class_numbers, label_values, number_of
+from selfsight.data.parts import by_part, by_split_column, find_part, main_part
 from selfsight.data.ranges import share_range
 from selfsight.data.sources import Source
-from selfsight.data.table import READERS, TableSource, by_split_column
+from selfsight.data.table import READERS, TableSource
 from selfsight.naming import listed, printable
 
 log = logging.getLogger(__name__)
 
 PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-ORDER = ("train", "val", "test")
 
 
 def open_source(
@@ -42,16 +39,13 @@ def open_source(
 ) -> Source:
     """One source from a folder, table, array, dataset, or "digits".
 
-    split: "train", "val" or "test"; without it the training part where the data has parts, else
-        all of it.
+    split: "train", "val" or "test", or another word for it (`part_of`); without it the training part where the data
+        have several, else all of it.
     label, path_column: columns of a table. channels: overrides what the data suggest.
     """
     parts = splits(data, label=label, path_column=path_column, channels=channels)
-    wanted = split or ("train" if "train" in parts else "all")
-    if wanted not in parts:
-        named = next(iter(parts.values())).name if isinstance(data, Source) else _name(data)
-        raise ValueError(f"{named} has no split {wanted!r} but {', '.join(map(repr, parts))}")
-    return parts[wanted]
+    named = next(iter(parts.values())).name if isinstance(data, Source) else _name(data)
+    return parts[main_part(parts, named) if split is None else find_part(parts, split, named)]
 
 
 def splits(
@@ -63,7 +57,8 @@ def splits(
     """
     parts = _parts(data, label, path_column, channels)
     shared = share_range(share_classes(with_single_folders(parts)))
-    if not all(isinstance(part, Source) for part in (data.values() if isinstance(data, dict) else [data])):
+    given = data.values() if isinstance(data, Mapping) else [data]
+    if not all(isinstance(part, Source) for part in given):
         for part in shared.values():
             say(part)
     return shared
@@ -72,18 +67,13 @@ def splits(
 def _parts(data: Any, label: str, path_column: str, channels: int | None) -> dict[str, Source]:
     if isinstance(data, Source):
         return {"all": data}
-    if isinstance(data, dict):
-        return {name: _part(name, part, label, path_column, channels) for name, part in data.items()}
-    if isinstance(data, np.ndarray | Tensor):
-        return {"all": ArraySource(data, channels=channels)}
+    if isinstance(data, Mapping):
+        source = read_columns(data, label, path_column, channels)
+        return _given_parts(data, label, path_column, channels) if source is None else {"all": source}
     if isinstance(data, bytes | os.PathLike):
         data = os.fsdecode(data)
     if not isinstance(data, str):
-        if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-            return {"all": DatasetSource(data, channels=channels)}
-        raise ValueError(
-            f"cannot read images from {type(data).__name__}: give a folder, table, array or map-style dataset"
-        )
+        return read_object(data, label=label, path_column=path_column, channels=channels)
     if data == "digits":
         if os.path.exists(data):
             log.warning("'digits' is scikit-learn's; what lies here under that name is ./digits")
@@ -94,6 +84,16 @@ def _parts(data: Any, label: str, path_column: str, channels: int | None) -> dic
     if not os.path.lexists(path) and data.startswith("~"):
         path = path.expanduser()
     return dict(_splits_of_path(path, label, path_column, channels))
+
+
+def _given_parts(data: Mapping[Any, Any], label: str, path_column: str, channels: int | None) -> dict[str, Source]:
+    """Sources of a dictionary of parts, under their proper names where they have others."""
+    if not data:
+        raise ValueError("the dictionary is empty: give parts, {'train': ..., 'test': ...}")
+    names = by_part(map(str, data), "the dictionary")
+    proper = {given: part for part, given in names.items()}
+    parts = {proper.get(str(name), str(name)): part for name, part in data.items()}
+    return {name: _part(name, part, label, path_column, channels) for name, part in parts.items()}
 
 
 def _part(name: str, data: Any, label: str, path_column: str, channels: int | None) -> Source:
@@ -152,7 +152,8 @@ def said_of_classes(source: Source) -> list[str]:
         said[0] += f" (whole numbers from {classes[0]} to {classes[-1]})" if numbers else ""
     if missing:
         alone = f", which is no class: write 0 and 1 for -1 and {classes[0]}" if numbers and len(classes) == 1 else ""
-        said.append(f"{missing:,} without a label (empty or {NO_LABEL}{alone})")
+        where = "not in a class folder" if isinstance(source, FolderSource) else "empty"
+        said.append(f"{missing:,} without a label ({where} or {NO_LABEL}{alone})")
     return said
 
 
@@ -162,8 +163,15 @@ def _splits_of_path(path: Path, label: str, path_column: str, channels: int | No
         raise ValueError(f"{printable(path)} does not exist: give a folder of images, a table, .npy, .npz, or 'digits'")
     if label != "label" and suffix not in READERS:
         raise ValueError(f"label is a column of a table, and {path} is none: leave label={label!r} out")
+    if path_column != "path" and suffix not in READERS:
+        raise ValueError(
+            f"path_column is a column of a table, and {path} is none: leave path_column={path_column!r} out"
+        )
     if path.is_dir():
         return folder_splits(path, channels)
+    expected = f"a folder, {', '.join(READERS)}, .npy or .npz"
+    if not path.is_file():  # reading a pipe may never end
+        raise ValueError(f"{printable(path)} is neither a folder nor a file: give {expected}")
     if suffix in READERS:
         return by_split_column(TableSource(path, label=label, path_column=path_column, channels=channels))
     if suffix == ".npy":
@@ -171,65 +179,12 @@ def _splits_of_path(path: Path, label: str, path_column: str, channels: int | No
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         return {"all": ArraySource(array, name=str(path), channels=channels)}
     if suffix == ".npz":
-        return _npz_splits(path, channels)
-    expected = f"a folder, {', '.join(READERS)}, .npy or .npz"
-    if not path.is_file():
-        raise ValueError(f"{printable(path)} is neither a folder nor a file: give {expected}")
+        return archive_splits(path, channels)
     if suffix in SUFFIXES:
         raise ValueError(f"{printable(path)} is one image: give the folder it lies in, or a table of several")
     if suffix in PACKED:
         raise ValueError(f"{printable(path)} is packed: unpack it and give the folder or file in it")
     raise ValueError(f"cannot read images from {printable(path)}: give {expected}")
-
-
-@contextmanager
-def array_errors(path: Path) -> Iterator[None]:
-    """Name the file in whatever keeps NumPy from reading it, a pickle above all."""
-    try:
-        yield
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read as an array: {error}") from error
-
-
-def _npz_splits(path: Path, channels: int | None) -> dict[str, Source]:
-    """Arrays `SPLIT_images` and `SPLIT_labels` as MedMNIST has them, or `images` and `labels`, or `x` and `y`."""
-    images, labels = {}, {}
-    with array_errors(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-        prefixes = {split: f"{split}_" for split in ORDER if f"{split}_images" in archive or f"{split}_x" in archive}
-        prefixes = prefixes or {"all": ""}
-        for split, prefix in prefixes.items():
-            images[split] = _first(archive, prefix + "images", prefix + "x")
-            labels[split] = _first(archive, prefix + "labels", prefix + "y")
-        found = archive.files
-    if any(array is None for array in images.values()):
-        raise ValueError(f"{path} has no 'images', 'train_images' or 'x' but {', '.join(found)}")
-    return _labelled(path, images, labels, channels)
-
-
-def _first(archive: Any, *names: str) -> np.ndarray | None:
-    return next((archive[name] for name in names if name in archive), None)
-
-
-def _labelled(path: Path, images: dict, labels: dict, channels: int | None) -> dict[str, Source]:
-    """A source a split, with the codes of the labels of all splits together."""
-    known = {split: values.reshape(len(values), -1) for split, values in labels.items() if values is not None}
-    columns: dict[str, pd.DataFrame] = {
-        split: pd.DataFrame(index=pd.RangeIndex(len(array))) for split, array in images.items()
-    }
-    classes = None
-    if known and all(values.shape[1] == 1 for values in known.values()):
-        read = read_labels(np.concatenate(list(known.values())))
-        classes = read.classes
-        parts = np.split(read.column, np.cumsum([len(values) for values in known.values()])[:-1])
-        for split, part in zip(known, parts, strict=True):
-            columns[split] = pd.DataFrame({"label": part})
-    else:  # one column a label: several answers an image are metadata, not a class
-        for split, values in known.items():
-            columns[split] = pd.DataFrame({f"label_{column}": values[:, column] for column in range(values.shape[1])})
-    return {
-        split: ArraySource(array, columns[split], name=f"{path} ({split})", classes=classes, channels=channels)
-        for split, array in images.items()
-    }
 
 
 def _name(data: Any) -> str:

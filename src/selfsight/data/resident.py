@@ -16,6 +16,7 @@ from selfsight.data.decoding import UnreadableImage, scaled_shape
 from selfsight.data.lane import Lane
 from selfsight.data.reading import read_each
 from selfsight.data.sources import Source
+from selfsight.progress import track
 
 SLAB = 64 * 2**20  # bytes
 
@@ -163,7 +164,8 @@ def _decode_all(
         return np.arange(len(source)), [shape] * len(source), dense.to(device)
     buffer = FlatBuffer(source.dtype, storage)
     members, shapes = [], []
-    for index, pixels in enumerate(read_each(source, range(len(source)), size, threads)):
+    images = read_each(source, range(len(source)), size, threads)
+    for index, pixels in enumerate(track(images, len(source), f"reading {source.name}")):
         if isinstance(pixels, UnreadableImage):
             bad.add(index, str(pixels), len(source))
         else:

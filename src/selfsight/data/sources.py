@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,8 @@ from torch import Tensor
 from selfsight.data.values import Clipped, NotANumber, UnreadableImage, checked, extremes, full_range
 from selfsight.naming import printable
 
-LOOKED_AT = 16
+# What an image is stored as: the path of a file, encoded bytes, values, or a call that decodes it.
+Stored = str | bytes | np.ndarray | Tensor | Callable[[], Tensor]
 
 
 class Source:
@@ -92,6 +92,10 @@ class Source:
         """All images `(N, C, *S)` where they already lie in memory in one shape, without a copy."""
         return None
 
+    def stored(self, index: int) -> Stored:
+        """What an image is stored as, without decoding it: images that are stored alike are equal."""
+        return partial(self.read, index)
+
     def describe(self, index: int) -> str:
         """The name of an image, for people, in one line."""
         return printable(self.metadata["path"].iloc[index]) if "path" in self.metadata else f"{self.name}[{index}]"
@@ -99,9 +103,9 @@ class Source:
     @property
     def labels(self) -> np.ndarray | None:
         """`(N,)` int64 class codes, -1 where missing; None where there are none, or numbers on a scale."""
-        if "label" not in self.metadata or not pd.api.types.is_integer_dtype(self.metadata["label"]):
-            return None
-        return self.metadata["label"].to_numpy(np.int64)
+        dtype = self.metadata["label"].dtype if "label" in self.metadata else None
+        codes = isinstance(dtype, np.dtype) and dtype.kind in "iu"
+        return self.metadata["label"].to_numpy(np.int64) if codes else None
 
 
 class Subset(Source):
@@ -133,6 +137,9 @@ class Subset(Source):
     def shape(self, index: int) -> tuple[int, ...]:
         return self.source.shape(int(self.indices[index]))
 
+    def stored(self, index: int) -> Stored:
+        return self.source.stored(int(self.indices[index]))
+
     def describe(self, index: int) -> str:
         return self.source.describe(int(self.indices[index]))
 
@@ -142,46 +149,9 @@ def subset(source: Source, indices: Sequence[int] | np.ndarray) -> Source:
     return Subset(source, indices)
 
 
-def identity(source: Source) -> str:
-    """A digest of which images there are and in what order: by their paths below the folder that they share, which
-    may have moved; by pixels of a few where they lie in memory; and by labels."""
-    digest = hashlib.sha256(str(len(source)).encode())
-    if "path" in source.metadata:
-        paths = [str(path) for path in source.metadata["path"]]
-        folders = [os.path.dirname(path) for path in paths]
-        low, high = min(folders), max(folders)  # what they share, all share
-        shared = next((place for place, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
-        digest.update("\n".join(path[shared:] for path in paths).encode(errors="surrogateescape"))
-    elif source.dense() is not None:
-        for index in np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int):
-            digest.update(source.read(int(index)).contiguous().numpy().tobytes())
-    if source.labels is not None:
-        digest.update(source.labels.tobytes())
-    return digest.hexdigest()[:16]
-
-
 def seeded_sample(count: int, most: int, seed: int) -> np.ndarray:
     """At most `most` of `range(count)`, drawn without replacement, ascending."""
     return np.sort(np.random.default_rng(seed).permutation(count)[:most])
-
-
-def split_at_random(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
-    """A source without, and one with, a random `fraction` of its images.
-
-    Stratified by label where every label occurs twice and both parts can hold each of them.
-    """
-    from sklearn.model_selection import train_test_split
-
-    held = round(len(source) * fraction)
-    if not 0 < held < len(source):
-        raise ValueError(f"cannot hold out {fraction:.0%} of {len(source)} images: both parts need at least one")
-    labels = source.labels
-    if labels is not None:
-        counts = np.unique(labels, return_counts=True)[1]
-        if counts.min() < 2 or len(counts) > min(held, len(source) - held):
-            labels = None
-    rest, part = train_test_split(np.arange(len(source)), test_size=held, random_state=seed, stratify=labels)
-    return subset(source, np.sort(rest)), subset(source, np.sort(part))
 
 
 def range_of(dtype: torch.dtype, sample: Iterable[Tensor]) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from selfsight.data.decoding import UnreadableImage
 from selfsight.data.reading import read_each
 from selfsight.data.sources import Source, seeded_sample
+from selfsight.progress import track
 
 
 def mean_and_std(
@@ -20,7 +21,8 @@ def mean_and_std(
     """
     low, high = source.value_range
     chosen = seeded_sample(len(source), images, seed).tolist()
-    rows = [moments(image) for image in read_each(source, chosen, size) if not isinstance(image, UnreadableImage)]
+    looked_at = track(read_each(source, chosen, size), len(chosen), f"mean and std of {source.name}")
+    rows = [moments(image) for image in looked_at if not isinstance(image, UnreadableImage)]
     if not rows:
         raise ValueError(f"no readable image among {len(chosen)} of {source.name}")
     mean, square = torch.stack(rows).mean(0)

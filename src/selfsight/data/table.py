@@ -12,30 +12,39 @@ import pandas as pd
 
 from selfsight.data.csv_table import read_csv
 from selfsight.data.files import SUFFIXES, FileSource
-from selfsight.data.folder import SPLITS
 from selfsight.data.labels import read_labels
-from selfsight.data.sources import Source, Subset
 from selfsight.naming import printable
 
 log = logging.getLogger(__name__)
 
 READERS = (".csv", ".tsv", ".parquet")
 ADDRESS = re.compile(r"(?!file:)[A-Za-z][\w+.-]+://")
+ODD = re.compile(r"^[~\s]|\s$|\\|^file:|//|(^|/)\.(/|$)|/$")  # what a path needs a second look for
 LOOKED_AT = 16
 
 
 class TableSource(FileSource):
-    """The images named by a CSV, TSV or Parquet table, a row each.
+    """The images named by a CSV, TSV or Parquet table or by a data frame, a row each.
 
-    Paths are relative to the table's folder. Every other column is metadata; `label` names the
-    one that becomes class codes (`read_labels`), and a column of another name is kept beside "label".
+    Paths are relative to the table's folder, those of a data frame to where the program runs. Every other column is
+    metadata; `label` names the one that becomes class codes (`read_labels`), and a column of another name is kept
+    beside "label".
     """
 
     def __init__(
-        self, table: str | Path, *, label: str = "label", path_column: str = "path", channels: int | None = None
+        self,
+        table: str | Path | pd.DataFrame,
+        *,
+        label: str = "label",
+        path_column: str = "path",
+        channels: int | None = None,
+        name: str = "the DataFrame",
     ):
-        table = Path(table)
-        rows = read_table(table, path_column)
+        if isinstance(table, pd.DataFrame):
+            rows, table = numbered(table), Path(name)
+        else:
+            table = Path(table)
+            rows = read_table(table, path_column)
         check_columns(rows, table, label, path_column)
         paths = find_paths(pd.Series(rows[path_column]), table)
         own = {name: f"{name}_in_table" for name, used in (("label", label), ("path", path_column)) if name != used}
@@ -64,12 +73,20 @@ def read_table(table: Path, path_column: str) -> pd.DataFrame:
         rows = pd.read_parquet(table)
     except (ValueError, OSError) as error:  # pyarrow's own are of the first kind
         raise ValueError(f"{printable(table)} cannot be read as a table: {error}") from error
+    return numbered(rows)
+
+
+def numbered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows numbered from 0, a named index as a column."""
     return rows.reset_index(drop=rows.index.name is None)
 
 
 def check_columns(rows: pd.DataFrame, table: Path, label: str, path_column: str) -> None:
     """Refuse a table that lacks what is asked of it."""
     names = [str(name) for name in rows]
+    twice = [name for name in (path_column, label) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{table} has several columns called {twice[0]!r}: rename all but one")
     if path_column not in rows:
         if any(name.lower().endswith(SUFFIXES) for name in names):
             raise ValueError(
@@ -99,10 +116,16 @@ def find_paths(cells: pd.Series, table: Path) -> list[str]:
     if empty:
         more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
         raise ValueError(f"{table} has no path in row {empty[0]}{more}: fill or drop it")
-    paths = [find_path(text, table) for text in texts]
-    changed = [text for text, path in zip(texts, paths, strict=True) if path != str(table.parent / text)]
+    folder = str(table.parent)
+    plain = "" if folder == "." else folder
+    paths = [find_path(text, folder) if ODD.search(text) else os.path.join(plain, text) for text in texts]
+    changed = [place for place, text in enumerate(texts) if ODD.search(text) and paths[place] != under(folder, text)]
     if changed:
-        log.info("%s: %d paths are understood, such as %s", printable(table), len(changed), printable(changed[0]))
+        first = changed[0]
+        log.info(
+            "%s: %d paths are not there as they are written and are read otherwise, such as %s as %s",
+            printable(table), len(changed), printable(texts[first]), printable(paths[first]),
+        )  # fmt: skip
     some = list(zip(texts, paths, strict=True))[:LOOKED_AT]
     here = next((text for text, _ in some if os.path.isfile(text)), None)
     if here is not None and not any(os.path.exists(path) for _, path in some):
@@ -113,29 +136,21 @@ def find_paths(cells: pd.Series, table: Path) -> list[str]:
     return paths
 
 
-def find_path(text: str, table: Path) -> str:
-    """The file that a cell names: relative to the table's folder; ~, file:// and backslashes are understood where
+def find_path(text: str, folder: str) -> str:
+    """The file that a cell names: relative to `folder`; ~, file:// and backslashes are understood where
     there is no file of that very name."""
     if ADDRESS.match(text):
-        raise ValueError(f"{table} names {printable(text)!r}, an address: download the images and write their paths")
-    path = str(table.parent / text)
-    if not (text.startswith(("~", "file:")) or "\\" in text or text != text.strip()) or os.path.lexists(path):
+        raise ValueError(f"a table names {printable(text)!r}, an address: download the images and write their paths")
+    path = under(folder, text)
+    if os.path.lexists(path):
         return path
     text = text.strip()
     if text.startswith("file:"):
         text = re.sub("^file:(//(localhost)?)?(?=/)", "", unquote(text, errors="surrogateescape"))
     tries = [text, os.path.expanduser(text), text.replace("\\", "/")]
-    return next((found for one in tries if os.path.lexists(found := str(table.parent / one))), path)
+    return next((found for one in tries if os.path.lexists(found := under(folder, one))), path)
 
 
-def by_split_column(source: Source) -> dict[str, Source]:
-    """The parts that a "split" column names, or "all" of the source where it names no training rows."""
-    if "split" not in source.metadata:
-        return {"all": source}
-    names = source.metadata["split"].astype(str).str.strip().str.lower().map(lambda name: SPLITS.get(name, name))
-    if "train" not in set(names):
-        return {"all": source}
-    wanted = [split for split in ("train", "val", "test") if (names == split).any()]
-    return {
-        split: Subset(source, (names == split).to_numpy().nonzero()[0], f"{source.name} ({split})") for split in wanted
-    }
+def under(folder: str, text: str) -> str:
+    """A path from `folder`, without the dots and slashes that mean nothing."""
+    return str(Path(folder) / text)

@@ -7,16 +7,21 @@ from selfsight.engine.build import (
     choose_optimisation,
     debiased,
     resolve,
-    start_from,
+    size_for,
 )
+from selfsight.engine.claim import Claim
 from selfsight.engine.columns import check_columns
+from selfsight.engine.diagnosis import replay
 from selfsight.engine.hardware import choose_hardware
 from selfsight.engine.images import divide
 from selfsight.engine.launch import run_on_ranks
 from selfsight.engine.logs import run_log
+from selfsight.engine.meeting import Meeting
 from selfsight.engine.module import Training
 from selfsight.engine.optimisers import LARS
-from selfsight.engine.run_folder import Run, check_folder, choose_folder, claim_folder, open_run
+from selfsight.engine.run_folder import Run, open_run
+from selfsight.engine.settings import check_method, check_settings
+from selfsight.engine.signals import StopRequest
 from selfsight.engine.train import (
     begin,
     encoder_of_all,
@@ -30,18 +35,20 @@ from selfsight.engine.train import (
 
 __all__ = [
     "LARS",
+    "Claim",
+    "Meeting",
     "Run",
+    "StopRequest",
     "Training",
     "begin",
     "build_augmentation",
     "build_for",
     "build_method",
     "check_columns",
-    "check_folder",
-    "choose_folder",
+    "check_method",
+    "check_settings",
     "choose_hardware",
     "choose_optimisation",
-    "claim_folder",
     "debiased",
     "divide",
     "encoder_of_all",
@@ -52,8 +59,9 @@ __all__ = [
     "open_run",
     "open_training_lane",
     "prepare_method",
+    "replay",
     "resolve",
     "run_log",
     "run_on_ranks",
-    "start_from",
+    "size_for",
 ]

@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
-from selfsight.data import Source, mean_and_std
+from selfsight.data import Source, choose_size, mean_and_std
 from selfsight.data.sizes import check_flat
 from selfsight.engine.seeds import WEIGHTS, derived_seed
 from selfsight.methods import find_method, method_name
@@ -22,7 +23,7 @@ from selfsight.methods._fair_kl import FairKL
 from selfsight.methods.base import Method, Optimisation
 from selfsight.naming import nearest
 from selfsight.nets import Encoder, as_encoder, build_encoder, load_weights
-from selfsight.views import Augmentation
+from selfsight.views import Augmentation, without_effect
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,18 @@ DEBIAS_WEIGHTS = {"kl": 1.0, "moments": 100.0}
 PASSING = {"out", "resume", "overwrite", "max_minutes"}  # settings of a call, not of a run
 
 
+def size_for(source: Source, encoder: str | nn.Module, image_size: int | None) -> int:
+    """Pixels a side of a view: a ready encoder's own, else as asked, else as `choose_size` has it."""
+    if not isinstance(encoder, Encoder):
+        return choose_size(source, image_size)
+    sides = encoder.spec.size
+    if len(set(sides)) > 1:
+        raise ValueError(f"the encoder takes images of {sides} and views are square: build it for one image_size")
+    if image_size is not None:
+        as_encoder(encoder, image_size=image_size, channels=encoder.spec.channels)
+    return sides[0]
+
+
 def build_for(
     source: Source,
     encoder: str | nn.Module,
@@ -46,36 +59,51 @@ def build_for(
     *,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
+    weights: str | Path | None = None,
     seed: int,
 ) -> Encoder:
-    """The encoder, with the channels, value range, mean and std of the data in its spec.
+    """The encoder, with the channels, value range, mean and std of the data in its spec, or started from `weights`.
 
-    A pre-trained encoder keeps the mean and std that its weights expect, unless others are given.
+    Trained weights keep the mean, std and value range that they expect, unless a mean and std are given.
     """
     if (mean is None) != (std is None):
         raise ValueError("mean and std belong together: give both, or neither")
     options = dict(options or {})
+    if options and isinstance(encoder, nn.Module):
+        raise ValueError(f"encoder_options {', '.join(options)} are of an encoder by name: build the module with them")
     for name in ("channels", "image_size"):
         if name in options:
             raise ValueError(f"encoder_options has {name!r}, which follows from the data and image_size: leave it out")
     torch.manual_seed(derived_seed(WEIGHTS, seed))
-    pretrained = bool(options.get("pretrained", False))
     if isinstance(encoder, nn.Module):
         built = as_encoder(encoder, image_size=image_size, channels=source.channels)
     else:
         check_flat(source, encoder)
         built = build_encoder(encoder, image_size=image_size, channels=source.channels, **options)
-    spec = replace(built.spec, value_range=tuple(source.value_range))
-    if mean is None and not pretrained:
-        mean, std = mean_and_std(source, seed, size=image_size)
+    keeps = built.spec.has_mean or not (built.fresh or built.spec.custom)  # weights of timm's may expect 0 and 1
+    if weights is not None:
+        start_from(built, weights)
+    keeps = keeps or built.prepared
     if mean is not None and std is not None:
         mean, std = (each_channel(value, source.channels) for value in (mean, std))
-        if {len(mean), len(std)} != {source.channels} or min(std) <= 0:
+        if {len(mean), len(std)} != {source.channels} or not min(std) > 0 or not all(map(math.isfinite, mean + std)):
             wanted = f"one value, or one for each of {source.channels} channels, and std above 0"
             raise ValueError(f"mean {mean} and std {std} want {wanted}")
-        spec = replace(spec, mean=mean, std=std)
-    built.spec = spec
+        built.spec = replace(built.spec, value_range=tuple(source.value_range), mean=mean, std=std)
+    elif not keeps:
+        mean, std = mean_and_std(source, seed, size=image_size)
+        built.spec = replace(built.spec, value_range=tuple(source.value_range), mean=mean, std=std)
+    elif not (built.prepared or built.spec.has_range):
+        built.spec = replace(built.spec, value_range=tuple(source.value_range))
+    if keeps:
+        why = "given ones" if mean is not None else "the encoder's own, not those of the images"
+        log.info("mean %s and std %s are %s", shown(built.spec.mean), shown(built.spec.std), why)
     return built
+
+
+def shown(values: Sequence[float]) -> str:
+    """Numbers for a line of the log."""
+    return " ".join(f"{value:.3g}" for value in values)
 
 
 def each_channel(value: float | Sequence[float], channels: int) -> tuple[float, ...]:
@@ -85,7 +113,8 @@ def each_channel(value: float | Sequence[float], channels: int) -> tuple[float, 
 
 def start_from(encoder: Encoder, weights: str | Path) -> None:
     """Read weights of a run or a safetensors file, and say which were taken over."""
-    log.info("weights of %s: %s", weights, load_weights(encoder, weights))
+    report = load_weights(encoder, weights)
+    log.log(logging.INFO if report.complete else logging.WARNING, "weights of %s: %s", weights, report)
 
 
 def build_method(method: str | Callable[..., Method], encoder: Encoder, options: Mapping[str, Any] | None) -> Method:
@@ -94,11 +123,21 @@ def build_method(method: str | Callable[..., Method], encoder: Encoder, options:
     Raises:
         ValueError: for a method or an option that does not exist, naming the nearest that does.
     """
-    builder, options = find_method(method), options or {}
-    known = [name for name in inspect.signature(builder).parameters if name != "encoder"]
-    check_names(options, known, f"method {getattr(builder, '__name__', method)!r}")
+    builder = find_method(method)
+    options = {**given_options(builder), **(options or {})}
+    known = inspect.signature(getattr(builder, "func", builder)).parameters
+    if not any(item.kind is item.VAR_KEYWORD for item in known.values()):
+        check_names(options, [name for name in known if name != "encoder"], f"method {method_name(method)!r}")
     check_ranges(options)
-    return builder(encoder, **{name: as_tuple(value) for name, value in options.items()})
+    built = builder(encoder, **{name: as_tuple(value) for name, value in options.items()})
+    defaults = default_options(type(built))
+    for name, fix in built.idle().items():
+        if name in options and as_tuple(options[name]) != defaults.get(name):
+            raise ValueError(
+                f"{name}, of method_options or --method.{name}, is {options[name]!r} and changes nothing {fix}: "
+                f"leave it out"
+            )
+    return built
 
 
 def check_ranges(options: Mapping[str, Any]) -> None:
@@ -131,10 +170,24 @@ def given_options(method: str | Callable[..., Method]) -> dict[str, Any]:
 
 
 def build_augmentation(method: Method, options: Mapping[str, Any] | None) -> Augmentation:
-    """The method's own augmentation with some of its knobs turned."""
+    """The method's own augmentation with some of its knobs turned.
+
+    Raises:
+        ValueError: for a knob that does not exist, or that changes nothing in the views of this method.
+    """
     options = options or {}
     check_names(options, [field.name for field in fields(Augmentation)], "view_options")
-    return replace(method.augmentation, **{name: as_tuple(value) for name, value in options.items()})
+    chosen = replace(method.augmentation, **{name: as_tuple(value) for name, value in options.items()})
+    spec = method.encoder.spec
+    idle = without_effect(
+        lambda augmentation: method.views(min(spec.size), augmentation), method.augmentation, chosen, spec.channels
+    )
+    for name, fix in idle.items():
+        raise ValueError(
+            f"{name}, of view_options or --views.{name}, is {getattr(chosen, name)!r} and changes nothing in the views "
+            f"of {method_name(method)} with {spec.channels} channels at {min(spec.size)} pixels: {fix}"
+        )
+    return chosen
 
 
 def choose_optimisation(
@@ -156,9 +209,6 @@ def choose_optimisation(
     chosen: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
     if lr is None and optimizer not in (None, paper.optimizer):
         raise ValueError(f"the paper's lr {paper.lr} is for {paper.optimizer}, not for {optimizer}: give an lr, too")
-    for name, value in chosen.items():
-        if value < 0:
-            raise ValueError(f"{name} is at least 0, not {value}")
     if optimizer is not None:
         chosen["optimizer"] = optimizer
     if weight_decay not in (None, paper.weight_decay):
@@ -181,6 +231,7 @@ def as_tuple(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """A setting as YAML and JSON can hold it; what they cannot hold is described."""
+    value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

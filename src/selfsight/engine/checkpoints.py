@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
 import torch
+
+DAMAGED = "put a copy in its place, or begin again with overwrite"
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -61,4 +64,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """The state in `path`, on the CPU; never unpickles code."""
     if not path.exists():
         raise ValueError(f"{path} does not exist: nothing to resume; leave resume out, or name the run's folder")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged and cannot be read ({short(error)}): {DAMAGED}") from error
+    if not isinstance(state, dict) or not {"names", "position", "method"} <= state.keys():
+        raise ValueError(f"{path} is no checkpoint of selfsight: {DAMAGED}")
+    return state
+
+
+def short(error: Exception) -> str:
+    """The first line of what an error says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]

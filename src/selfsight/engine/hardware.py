@@ -12,7 +12,24 @@ from typing import Any
 
 import torch
 
+from selfsight.precision import choose_precision
+
 PACKAGES = ("selfsight", "torch", "torchvision", "lightning", "timm", "numpy")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process stands among all: ranks, counts, and its machine's number.
+
+    told_by: the variables that said so, which it helps to unset where they are wrong.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    local_world: int = 1
+    node: int = 0
+    told_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,8 +52,7 @@ class Hardware:
         """This process's device."""
         if self.accelerator == "cpu":
             return torch.device("cpu")
-        place = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0))
-        return torch.device("cuda", int(place) if self.external else 0)
+        return torch.device("cuda", place().local if self.external else 0)
 
     def autocast(self) -> torch.autocast:
         """A context in which networks compute at this precision."""
@@ -71,40 +87,53 @@ def choose_hardware(devices: int | str = "auto", precision: str = "auto") -> Har
             f"use a number from 1 to {cores}"
         )
     accelerator = "gpu" if gpus and devices != "cpu" else "cpu"
-    rank, world, local_world = place()
-    external = world > 1
+    here = place()
+    world, local_world, external = here.world, here.local_world, here.world > 1
     if not external:
         world = local_world = devices if isinstance(devices, int) else 1
-    return Hardware(accelerator, choose_precision(precision, accelerator), rank, world, local_world, external)
+    return Hardware(accelerator, choose_precision(precision, accelerator), here.rank, world, local_world, external)
 
 
-def choose_precision(precision: str, accelerator: str) -> str:
-    """ "bf16" or "32"."""
-    if precision not in ("auto", "bf16", "32"):
-        raise ValueError(f"precision is 'auto', 'bf16' or '32', not {precision!r}")
-    if precision != "auto":
-        return precision
-    fast = torch.cuda.is_bf16_supported(including_emulation=False) if accelerator == "gpu" else cpu_has_bf16()
-    return "bf16" if fast else "32"
+def place() -> Place:
+    """Where this process stands among those that torchrun, our launcher or SLURM started.
 
+    A shell inside an allocation, where SLURM says how many tasks there are but not which one this is,
+    and a job named "bash" or "interactive" are one process.
 
-def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(check is not None and check() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def place() -> tuple[int, int, int]:
-    """Rank, number of processes, and number on this machine, as torchrun, our launcher or SLURM tell."""
+    Raises:
+        ValueError: when the variables contradict each other.
+    """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        world = int(os.environ["WORLD_SIZE"])
-        return int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+        rank, world = number("RANK"), number("WORLD_SIZE")
+        local_world = number("LOCAL_WORLD_SIZE", world)
+        local = number("LOCAL_RANK", rank % max(1, local_world))
+        node, hint = number("GROUP_RANK", rank // max(1, local_world)), "RANK and WORLD_SIZE"
+    elif "SLURM_NTASKS" in os.environ and "SLURM_PROCID" in os.environ and not slurm_is_interactive():
+        rank, world = number("SLURM_PROCID"), number("SLURM_NTASKS")
+        local_world = max(1, world // max(1, number("SLURM_NNODES", 1)))
+        local, node, hint = number("SLURM_LOCALID", 0), number("SLURM_NODEID", 0), "SLURM_NTASKS"
+    else:
+        return Place()
+    if world <= 1:
+        return Place()
+    if rank >= world:
+        raise ValueError(f"this is process {rank} of {world}, says the environment: unset {hint}, or start anew")
+    return Place(rank, world, local, local_world, node, hint)
 
-    if SLURMEnvironment.detect():
-        world = int(os.environ["SLURM_NTASKS"])
-        return int(os.environ["SLURM_PROCID"]), world, world // int(os.environ.get("SLURM_NNODES", 1))
-    return 0, 1, 1
+
+def number(name: str, default: int | None = None) -> int:
+    """An environment variable that holds a number."""
+    text = os.environ.get(name)
+    if text is None and default is not None:
+        return default
+    if text is None or not text.isdigit():
+        raise ValueError(f"the environment variable {name} is {text!r} and no number: unset it")
+    return int(text)
+
+
+def slurm_is_interactive() -> bool:
+    """Whether SLURM opened a shell in which commands are typed."""
+    return os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
 
 
 @contextmanager
@@ -125,12 +154,6 @@ def reproducible(accelerator: str) -> Iterator[None]:
 
 def describe_hardware(hardware: Hardware) -> dict[str, Any]:
     """What `summary.json` says of machine and packages."""
-    packages = {}
-    for name in PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = None
     name = torch.cuda.get_device_name(hardware.device) if hardware.accelerator == "gpu" else cpu_name()
     return {
         "hardware": {
@@ -141,8 +164,16 @@ def describe_hardware(hardware: Hardware) -> dict[str, Any]:
             "precision": hardware.precision,
             "platform": platform.platform(),
         },
-        "packages": {"python": platform.python_version(), **packages},
+        "packages": {"python": platform.python_version(), **{name: package_version(name) for name in PACKAGES}},
     }
+
+
+def package_version(name: str) -> str | None:
+    """The installed version of a package, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def cpu_name() -> str:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from selfsight.data import Source, open_source, seeded_sample, splits, subset
+from selfsight.data import Source, seeded_sample, splits, subset
+from selfsight.data.contents import equal_images
 from selfsight.data.labels import label_values
-from selfsight.data.subsets import stratified_order
+from selfsight.data.parts import find_part, main_part
+from selfsight.data.ranges import as_trained
+from selfsight.data.subsets import group_column, group_numbers, last_groups, repeats, seeded_order
+from selfsight.nets import Encoder
+
+log = logging.getLogger(__name__)
 
 MOST_HELD_OUT = 2048
 HELD_OUT_SHARE = 0.05
@@ -28,6 +35,12 @@ class Images:
     train: Source
     held_out: Source | None
     origin: str
+
+    def as_trained(self, encoder: Encoder) -> Images:
+        """The same images, read in the range of values that the encoder expects."""
+        wanted = encoder.spec.value_range
+        held_out = None if self.held_out is None else as_trained(self.held_out, wanted)
+        return replace(self, train=as_trained(self.train, wanted), held_out=held_out)
 
     def describe(self) -> dict[str, Any]:
         """What `summary.json` says of them."""
@@ -56,44 +69,76 @@ def divide(
     seed: int,
     path_column: str = "path",
     channels: int | None = None,
+    group: str | None = None,
     hold_out: bool = True,
 ) -> Images:
     """Training and held-out images: of a validation split where there is one, else those that `limit`
     leaves unused, else a twentieth of the training images. A test split is never looked at.
 
+    No held-out image equals one that is trained on (`equal_images`), or has the same value in the column `group`.
+
     Raises:
-        ValueError: when the data cannot be opened, have no such split, or `limit` is below 1.
+        ValueError: when the data cannot be opened, have no such split or column, or `limit` is below 1.
     """
     parts = splits(data, label=label, path_column=path_column, channels=channels)
-    wanted = split or ("train" if "train" in parts else "all")
-    source = open_source(parts, split=wanted)
+    wanted = main_part(parts) if split is None else find_part(parts, split)
+    source = parts[wanted]
     if limit is not None and limit < 1:
         raise ValueError(f"limit is the number of training images and at least 1, not {limit}")
     order = seeded_order(source, seed)
     used, unused = order[:limit], order[limit:] if limit is not None else order[:0]
+    if group is not None:
+        group_column(source, group)
     if not hold_out:
         return Images(chosen(source, used), None, "monitor is off: nothing is held out")
     if "val" in parts and wanted != "val":
         held = subset(parts["val"], seeded_sample(len(parts["val"]), MOST_HELD_OUT, seed))
-        return Images(chosen(source, used), held, "the validation split")
+        train, origin = chosen(source, used), "the validation split"
+        apart = unseen(train, held, origin, group)
+        if len(apart) < FEWEST_HELD_OUT:
+            log.warning("%s repeats the training images: what the monitor measures is no generalisation", origin)
+            apart = held
+        return Images(train, apart, origin)
     if len(unused) >= FEWEST_HELD_OUT:
-        held = chosen(source, unused[:MOST_HELD_OUT])
-        return Images(chosen(source, used), held, "images that limit leaves unused")
+        train, origin = chosen(source, used), "images that limit leaves unused"
+        held = unseen(train, chosen(source, unused[:MOST_HELD_OUT]), origin, group)
+        if len(held) >= FEWEST_HELD_OUT:
+            return Images(train, held, origin)
+    return set_apart(source, used, group)
+
+
+def set_apart(source: Source, used: np.ndarray, group: str | None) -> Images:
+    """A twentieth of the images at `used (N,)`, the last of them, is held out; equal ones and groups stay together."""
     count = min(MOST_HELD_OUT, round(HELD_OUT_SHARE * len(used)))
     if count < FEWEST_HELD_OUT:
         return Images(chosen(source, used), None, "too few images to hold any out")
-    origin = f"{count} of the {len(used)} images, which are not trained on"
-    return Images(chosen(source, used[:-count]), chosen(source, used[-count:]), origin)
+    groups = equal_images(source)[0] if group is None else group_numbers(source, group)
+    held = last_groups(used, groups, count)
+    if len(held) < FEWEST_HELD_OUT:
+        why = "too many equal images" if group is None else f"too few groups by {group!r}"
+        return Images(chosen(source, used), None, f"{why} to hold any out")
+    train, held = chosen(source, used[~np.isin(used, held)]), chosen(source, held)
+    origin = f"{len(held)} of the {len(used)} images, which are not trained on"
+    if group is not None:
+        origin += f", in whole groups by {group!r}"
+        held = unseen(train, held, origin, group)
+    if len(held) < FEWEST_HELD_OUT:
+        return Images(chosen(source, used), None, "the same images are in all groups: none is held out")
+    return Images(train, held, origin)
+
+
+def unseen(train: Source, held: Source, origin: str, group: str | None) -> Source:
+    """The held-out images that neither equal one trained on nor share its group; the others are counted in the log."""
+    mask, said = repeats(held, train, "training", group)
+    if not said:
+        return held
+    log.warning("of %d held-out images (%s), %s: left out of the monitor", len(held), origin, said)
+    return subset(held, np.flatnonzero(~mask))
 
 
 def chosen(source: Source, positions: np.ndarray) -> Source:
     """The images at `positions`, in the source's order."""
     return source if len(positions) == len(source) else subset(source, np.sort(positions))
-
-
-def seeded_order(source: Source, seed: int) -> np.ndarray:
-    """All positions in a random order, of which every prefix keeps the shares of the labels, if any."""
-    return stratified_order(np.zeros(len(source)) if source.labels is None else source.labels, seed)
 
 
 def some_of(source: Source, most: int, seed: int) -> Source:

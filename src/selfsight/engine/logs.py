@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
-LOGGER = logging.getLogger("selfsight")
+from selfsight.logs import LOGGER, ScreenHandler
+from selfsight.progress import shown_on
+
 MOST_KEPT = 10_000
 
 
@@ -21,7 +23,7 @@ class RunLog:
 
     def open(self, path: Path) -> None:
         """Write to `path/log.txt`, at its end."""
-        file = logging.FileHandler(path / "log.txt", encoding="utf-8")
+        file = logging.FileHandler(path / "log.txt", encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._kept.setTarget(file)
         self._kept.flush()
@@ -39,24 +41,18 @@ class RunLog:
 def run_log(rank: int) -> Iterator[RunLog]:
     """A log on rank 0, and silence on the others, who would say the same."""
     log = RunLog()
-    handlers: list[logging.Handler] = [log._kept, screen()] if rank == 0 else [logging.NullHandler()]
+    handlers: list[logging.Handler] = [log._kept, ScreenHandler()] if rank == 0 else [logging.NullHandler()]
     level, propagate = LOGGER.level, LOGGER.propagate
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = rank == 0 and propagate
     for handler in handlers:
         LOGGER.addHandler(handler)
     try:
-        yield log
+        with shown_on(sys.stderr if rank == 0 else None):
+            yield log
     finally:
         for handler in handlers:
             LOGGER.removeHandler(handler)
         LOGGER.setLevel(level)
         LOGGER.propagate = propagate
         log.close()
-
-
-def screen() -> logging.Handler:
-    """Messages as plain lines on stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    return handler

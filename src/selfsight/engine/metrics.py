@@ -75,11 +75,12 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     if not path.exists():
         return [], []
     with open(path, newline="") as file:
-        lines = list(csv.reader(line for line in file if line.endswith("\n")))
+        lines = list(csv.reader(line for line in file if line.endswith("\n") and "\0" not in line))
     if not lines:
         return [], []
     columns, *rows = lines
-    return columns, [dict(zip(columns, row, strict=True)) for row in rows if len(row) == len(columns)]
+    whole = [row for row in rows if len(row) == len(columns) and row[0].isdigit()]  # a kill may tear one
+    return columns, [dict(zip(columns, row, strict=True)) for row in whole]
 
 
 def _short(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,16 +96,28 @@ class EpochLoader:
     """Micro-batches from where training stands to the end of the epoch, as Lightning iterates them.
 
     It has no length, so that Lightning looks one batch ahead and lets the lane finish its epoch.
+    waiting: the context in which the next batch is waited for.
     """
 
-    def __init__(self, lane: Lane, plan: Plan, position: Position):
-        self.lane, self.plan, self.position = lane, plan, position
+    def __init__(
+        self,
+        lane: Lane,
+        plan: Plan,
+        position: Position,
+        waiting: Callable[[], AbstractContextManager] = nullcontext,
+    ):
+        self.lane, self.plan, self.position, self.waiting = lane, plan, position, waiting
 
     def __iter__(self) -> Iterator[list[Canvas]]:
         done = self.position.batch
         self.lane.load_state_dict({"epoch": self.position.epoch, "position": done})
         left = self.plan.steps_an_epoch * self.plan.accumulate - done
-        for _, batch in zip(range(left), self.lane, strict=False):
+        batches = iter(self.lane)
+        for _ in range(left):
+            with self.waiting():
+                batch = next(batches, None)
+            if batch is None:
+                return
             yield batch
 
 
@@ -121,6 +134,7 @@ class Training(LightningModule):
         self.position = Position()
         self.meter = Meter()
         self.rate = 0.0
+        self.latest: tuple[Batch, Tensor, int] | None = None  # batch, loss and micro-batch, until the step is done
         self.optimiser_state: dict[str, Any] | None = None
         self.encode: Callable[[Callable[[Tensor], Tensor]], Tensor] | None = None
 
@@ -154,6 +168,7 @@ class Training(LightningModule):
         self.method.shared_seed = derived_seed(SHARED, self.seed, self.position.step, micro)
         outcome = self.method(batch)
         self.meter.add(outcome)
+        self.latest = batch, outcome["loss"].detach(), micro
         return outcome["loss"]
 
     def on_train_epoch_start(self) -> None:
@@ -180,6 +195,7 @@ class Training(LightningModule):
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """One optimiser step, then the teacher's."""
         super().optimizer_step(*arguments, **options)
+        self.latest = None
         self.position.step += 1
         self.method.step = self.position.step
         self.method.after_step(self.position.step)

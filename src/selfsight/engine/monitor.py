@@ -18,6 +18,8 @@ from selfsight.probes import KNN, Ridge
 from selfsight.views import Batch, ViewSet
 
 TIME_SHARE = 0.03
+CHEAP = 3.0  # seconds that a measurement may take ten times in a run, whatever the share
+LEAST_OFTEN = 10  # measurements a run, where they are cheap
 TRAINING_PASSES = 6  # what training on an image costs, in forward passes: two views, forward and backward
 HEALTH_PASSES = 4  # what the health of an image costs: two views, each for the features and for the method's progress
 
@@ -52,9 +54,12 @@ class Ration:
     spent: float = 0.0
     last: float = 0.0
 
-    def allows(self, elapsed: float) -> bool:
-        """Whether another measurement like the last fits after `elapsed` seconds of training."""
-        return self.spent + self.last <= self.share * elapsed
+    def allows(self, elapsed: float, *, due: bool = False) -> bool:
+        """Whether another measurement like the last fits after `elapsed` seconds of training.
+
+        due: whether a tenth of the training has passed since the last one: then it may cost a few seconds.
+        """
+        return self.spent + self.last <= self.share * elapsed or (due and self.last <= CHEAP)
 
     @contextmanager
     def use(self) -> Iterator[None]:
@@ -117,10 +122,14 @@ class Monitor:
         """Go on from `rations()`."""
         self.health, self.accuracy = (Ration(**rations[name]) for name in ("health", "accuracy"))
 
-    def measure(self, elapsed: float, device: torch.device, *, always: bool = False) -> dict[str, float]:
-        """What the rations allow after `elapsed` seconds of training, by name."""
+    def allowed(self, elapsed: float, *, due: bool = False, always: bool = False) -> tuple[bool, bool]:
+        """Whether health and accuracy may be measured after `elapsed` seconds of training."""
+        health, accuracy = (always or ration.allows(elapsed, due=due) for ration in (self.health, self.accuracy))
+        return health, accuracy
+
+    def measure(self, allowed: tuple[bool, bool], device: torch.device) -> dict[str, float]:
+        """What is allowed of health and accuracy, by name."""
         values: dict[str, float] = {}
-        allowed = [always or ration.allows(elapsed) for ration in (self.health, self.accuracy)]
         with at_rest(self.method):
             if allowed[0]:
                 with self.health.use():

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch import Tensor, nn, optim
+from torch.optim import Adam, AdamW, Optimizer
 
 from selfsight.engine.schedules import half_cosine, warmup_cosine
 from selfsight.methods.base import Optimisation
@@ -68,6 +68,31 @@ class LARS(Optimizer):
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
         return state["momentum"]
+
+
+class SGD(optim.SGD):
+    """torch's SGD, which can leave out some parameters of a group for a while, as DINO and SwAV do.
+
+    torch's fused step takes a group's momenta only all together: either all are there or none. Each
+    parameter that takes part for the first time gets a momentum of zeros here, which the step makes its
+    gradient, as torch does for one without any.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One update of all parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            fresh = [parameter for parameter in moved if self.state[parameter].get("momentum_buffer") is None]
+            if group["momentum"] and len(fresh) < len(moved):
+                for parameter in fresh:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        super().step()
+        return loss
 
 
 def trust_ratios(parameters: list[Tensor], updates: list[Tensor], eta: float) -> list[Tensor]:

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TextIO
 
-REFRESH_SECONDS = 0.2
+from selfsight.progress import REFRESH_SECONDS, duration
 
 
 class Progress:
@@ -71,11 +71,3 @@ def describe(epoch: int, epochs: int, values: dict[str, float], old: dict[str, i
         if name in values:
             parts.append(form.format(values[name]) + (f" (epoch {old[name]})" if name in old else ""))
     return "  ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as 45s, 12m, 3h05."""
-    if seconds < 90:
-        return f"{seconds:.0f}s"
-    minutes = round(seconds / 60)
-    return f"{minutes}m" if minutes < 90 else f"{minutes // 60}h{minutes % 60:02}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from selfsight.data import BadImages
 from selfsight.engine.checkpoints import read_checkpoint, save_checkpoint, write_atomically
+from selfsight.engine.diagnosis import KEPT, keep
 from selfsight.engine.hardware import Hardware, describe_hardware
 from selfsight.engine.module import Training
 from selfsight.engine.run_folder import config_hash
@@ -24,6 +26,7 @@ class Recorder:
 
     names: what a checkpoint must share with the run that resumes from it, by name.
     images: what the summary says of the images. bad: those that could not be read.
+    prepared: what the method was told before it began.
     """
 
     path: Path
@@ -32,6 +35,7 @@ class Recorder:
     images: dict[str, Any]
     bad: list[BadImages]
     hardware: Hardware
+    prepared: dict[str, Any]
 
     @property
     def checkpoint(self) -> Path:
@@ -50,6 +54,14 @@ class Recorder:
         }
         save_checkpoint(self.checkpoint, state)
 
+    def keep_batch(self, training: Training, found: str) -> Path:
+        """Write the batch of the present step and the method before it, for `replay`."""
+        assert training.latest is not None
+        batch, _, micro = training.latest
+        place = {"step": training.position.step, "micro": micro, "seed": training.seed, "rank": training.shard}
+        keep(self.path, training.method, batch, **place, found=found, prepared=self.prepared)
+        return self.path / KEPT
+
     def restore(self, training: Training) -> dict[str, Any]:
         """Put a training back to where the checkpoint was written; answers the supervisor's state.
 
@@ -65,7 +77,8 @@ class Recorder:
 
     def publish(self, training: Training, outcome: dict[str, Any]) -> None:
         """Write the encoder as it is now, and the summary."""
-        done = {"method": self.config["method"], "epoch": training.position.epoch}
+        position = training.position
+        done = {"method": self.config["method"], "epoch": position.epoch, "step": position.step}
         save_encoder(training.method.exported, self.path, **done)
         self.summarise(training, outcome)
 
@@ -86,8 +99,15 @@ class Recorder:
             "bad_images": [name for bad in self.bad for name in bad.names],
             **describe_hardware(self.hardware),
         }
-        text = json.dumps(summary, indent=2) + "\n"
+        text = json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n"
         write_atomically(self.path / "summary.json", lambda file: file.write(text.encode()))
+
+
+def without_nan(value: Any) -> Any:
+    """What JSON can hold: numbers that are none, as those of a diverged run, become null."""
+    if isinstance(value, dict):
+        return {name: without_nan(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check_names(path: Path, stored: dict[str, Any], names: dict[str, Any]) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from selfsight.engine.checkpoints import write_atomically
-from selfsight.methods import method_name
-
 if TYPE_CHECKING:
     import pandas as pd
 
-    from selfsight.methods import Method
     from selfsight.nets import Encoder
 
 # What says where or how a run is carried out, and not what it computes: free to differ on resuming.
@@ -55,7 +50,7 @@ class Run:
         from selfsight.engine.metrics import read_rows
 
         columns, rows = read_rows(self.path / "metrics.csv")
-        return pd.DataFrame({name: pd.to_numeric([row[name] for row in rows]) for name in columns})
+        return pd.DataFrame({name: [number(row[name]) for row in rows] for name in columns})
 
     @property
     def finished(self) -> bool:
@@ -70,6 +65,11 @@ class Run:
         return load_encoder(self.path)
 
 
+def number(cell: str) -> float:
+    """What a cell of a table of metrics says; an empty one is NaN, as is what a diverged run logged."""
+    return int(cell) if cell.isdigit() else float(cell or "nan")
+
+
 def open_run(path: str | Path) -> Run:
     """The run in a folder.
 
@@ -80,59 +80,6 @@ def open_run(path: str | Path) -> Run:
     if not (path / "config.yaml").exists():
         raise ValueError(f"{path} holds no run (no config.yaml): name a folder that pretrain wrote")
     return Run(path)
-
-
-def choose_folder(out: str | Path | None, method: str | Callable[..., Method], *, several: bool = False) -> Path:
-    """`out`, or the first of runs/METHOD-1, runs/METHOD-2, ... that does not exist.
-
-    several: whether this is one of processes that were started from outside, which could not agree on one.
-    """
-    if out is not None:
-        return Path(out)
-    if several:
-        raise ValueError("processes that torchrun or SLURM starts cannot agree on a fresh folder: name one with out")
-    name = method_name(method).rpartition(".")[2]
-    number = 1
-    while (path := Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return path
-
-
-def check_folder(path: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuse to mix two runs in one folder.
-
-    Raises:
-        ValueError: when the folder holds something and neither flag is set, or both are, or what it
-            holds is no run.
-    """
-    if resume and overwrite:
-        raise ValueError("resume continues a run and overwrite deletes it: choose one")
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is a file: name a folder with out")
-    if not (path.is_dir() and any(path.iterdir())):
-        return
-    if not (resume or overwrite):
-        raise ValueError(f"{path} is not empty: resume goes on with the run in it, overwrite deletes it first")
-    if not (path / "config.yaml").exists():
-        raise ValueError(f"{path} is not empty and holds no run (no config.yaml): choose another out")
-
-
-def claim_folder(path: Path, config: dict[str, Any], *, overwrite: bool) -> None:
-    """Make the folder the one of a run with these settings, and no other.
-
-    Raises:
-        ValueError: when the run in it was begun with other settings, or it cannot be made.
-    """
-    if overwrite and path.exists():
-        shutil.rmtree(path)
-    if (path / "config.yaml").exists():
-        check_same_run(open_run(path).config, config, path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot make the folder {path} ({error.strerror}): choose another out") from error
-    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    write_atomically(path / "config.yaml", lambda file: file.write(text.encode()))
 
 
 def check_same_run(stored: dict[str, Any], config: dict[str, Any], path: Path) -> None:

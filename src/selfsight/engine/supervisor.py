@@ -13,17 +13,20 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from selfsight.distributed import reduce_max, world_size
 from selfsight.engine.alarms import Alarm, find_alarms
+from selfsight.engine.diagnosis import first_non_finite, goes_wrong
 from selfsight.engine.metrics import Metrics
 from selfsight.engine.module import Training
-from selfsight.engine.monitor import Monitor, Ration
+from selfsight.engine.monitor import LEAST_OFTEN, Monitor, Ration
 from selfsight.engine.progress import Progress
 from selfsight.engine.recorder import Recorder
-from selfsight.engine.signals import StopRequest
+from selfsight.engine.seeds import STEP, derived_seed
+from selfsight.engine.signals import Leave, StopRequest
 
 log = logging.getLogger(__name__)
 
 LOG_EVERY = 50
 AGREE_EVERY = 10
+FEW_STEPS = 100  # in fewer, measurements within an epoch would be the larger part of the work
 
 
 class Supervisor(Callback):
@@ -57,6 +60,8 @@ class Supervisor(Callback):
         self.raised: dict[str, Alarm] = {}  # alarms that hold at present
         self.reason: str | None = None  # why training stops early
         self.seconds_before = 0.0
+        self.examined = False  # whether a non-finite number was traced
+        self.tenths = 0  # of the training, at the last measurement
 
     @property
     def seconds(self) -> float:
@@ -66,7 +71,7 @@ class Supervisor(Callback):
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
         rations = self.monitor.rations() if self.monitor is not None else {}
-        return {"seconds": self.seconds, "measured": dict(self.measured), "rations": rations}
+        return {"seconds": self.seconds, "measured": dict(self.measured), "rations": rations, "tenths": self.tenths}
 
     def outcome(self) -> dict[str, Any]:
         """What `summary.json` says of how it went."""
@@ -76,6 +81,7 @@ class Supervisor(Callback):
         """Go on from `state_dict()`."""
         self.seconds_before = state["seconds"]
         self.measured = dict(state["measured"])
+        self.tenths = state.get("tenths", 0)
         self.progress.values |= self.measured
         if self.monitor is not None:
             self.monitor.set_rations(state["rations"])
@@ -87,6 +93,42 @@ class Supervisor(Callback):
         self._mark(pl_module)
         self.stop.take_over()
 
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """From the first step on a signal waits for the step to be done; numbers are looked at before it."""
+        assert isinstance(pl_module, Training)
+        self.stop.be_patient()
+        # a GPU would have to be waited for at each step: it is looked at where a row is written anyway
+        now = pl_module.device.type == "cpu" or (pl_module.position.step + 1) % LOG_EVERY == 0
+        if now and not self.examined and self.recorder is not None and pl_module.latest is not None:
+            self._examine(trainer, pl_module)
+
+    def _examine(self, trainer: Trainer, training: Training) -> None:
+        """Name the first tensor that is not finite, once, and keep its batch."""
+        assert self.recorder is not None and training.latest is not None
+        batch, loss, micro = training.latest
+        if not goes_wrong(training.method, loss):
+            return
+        self.examined, step = True, training.position.step
+        seed = derived_seed(STEP, training.seed, step, micro, training.shard) if world_size() == 1 else None
+        with trainer.precision_plugin.forward_context():
+            found = first_non_finite(training.method, batch, seed) or "the loss or a gradient of an earlier micro-batch"
+        kept = self.recorder.keep_batch(training, found)
+        self.progress.clear()
+        how = f"selfsight.engine.replay({str(self.recorder.path)!r})"
+        log.warning("non-finite at step %d, first: %s; %s keeps the batch, for %s", step + 1, found, kept, how)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Keep what there is where waiting for images was ended by a signal or by a worker's death."""
+        assert isinstance(pl_module, Training)
+        position = pl_module.position
+        if not (self.stop.between and position.step and pl_module.between_steps):
+            return
+        self._keep(pl_module)
+        if isinstance(exception, Leave):
+            self.reason = "interrupted"
+        elif self.recorder is not None and self.recorder.checkpoint.exists():
+            log.warning("a checkpoint at step %d is written: go on with resume", position.step)
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """After each micro-batch; the rest happens between optimiser steps alone."""
         assert isinstance(pl_module, Training)
@@ -96,17 +138,22 @@ class Supervisor(Callback):
         self.progress.update(position.step, position.epoch + 1)
         if pl_module.epoch_complete:
             return  # the epoch's end sees to it
-        if position.step % LOG_EVERY == 0:
-            self._log(trainer, pl_module, self._row(pl_module))
+        due = self.monitor is not None and pl_module.plan.steps >= FEW_STEPS and self._due(pl_module)
+        if due or position.step % LOG_EVERY == 0:
+            row = self._row(pl_module)
+            if due:
+                row |= self._measure(trainer, pl_module)
+                self._mark(pl_module)  # the time that it took is not training's
+            self._log(trainer, pl_module, row)
         self._obey_wishes(trainer, position.step)
         if not trainer.should_stop and time.monotonic() - self.saved >= self.checkpoint_seconds:
-            self._save(pl_module)
+            self._keep(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure, log, write; or, when stopped within the epoch, only keep what there is."""
         assert isinstance(pl_module, Training)
         if not pl_module.epoch_complete:
-            self._save(pl_module)
+            self._keep(pl_module)
             return
         row = self._row(pl_module)
         pl_module.end_epoch()
@@ -119,16 +166,21 @@ class Supervisor(Callback):
         self._obey_wishes(trainer, 0)
         if last or trainer.should_stop or self.writing.allows(self.seconds):
             with self.writing.use():
-                self._save(pl_module)
-                self._publish(pl_module)
+                self._keep(pl_module)
         self._mark(pl_module)
 
-    def _measure(self, trainer: Trainer, training: Training, *, always: bool) -> dict[str, float]:
+    def _due(self, training: Training) -> bool:
+        """Whether another tenth of the training has passed since the last measurement."""
+        return LEAST_OFTEN * training.position.step // training.plan.steps > self.tenths
+
+    def _measure(self, trainer: Trainer, training: Training, *, always: bool = False) -> dict[str, float]:
         if self.monitor is None:
             return {}
         # every rank measures the same images, since a method may talk to the others within; rank 0's clock decides
-        elapsed = trainer.strategy.broadcast(self.seconds)
-        return self.monitor.measure(elapsed, training.device, always=always)
+        own = self.monitor.allowed(self.seconds, due=self._due(training), always=always)
+        allowed = trainer.strategy.broadcast(own)
+        self.tenths = LEAST_OFTEN * training.position.step // training.plan.steps
+        return self.monitor.measure(allowed, training.device)
 
     def _row(self, training: Training) -> dict[str, float]:
         """Means and rates since the row before."""
@@ -191,13 +243,11 @@ class Supervisor(Callback):
             log.warning("stopping: %s", reason)
         trainer.should_stop = True
 
-    def _save(self, training: Training) -> None:
+    def _keep(self, training: Training) -> None:
+        """Write a checkpoint and the encoder as it is, so that a run stopped in its first epoch has one, too."""
         self.saved = time.monotonic()
         if self.recorder is not None and all_finite(training):
             self.recorder.save(training, self.state_dict())
-
-    def _publish(self, training: Training) -> None:
-        if self.recorder is not None and all_finite(training):
             self.recorder.publish(training, self.outcome())
 
 

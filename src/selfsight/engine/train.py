@@ -29,15 +29,17 @@ from selfsight.data import (
 )
 from selfsight.data.lanes import MARGIN, decoded_bytes
 from selfsight.distributed import convert_sync_batchnorm, gather
-from selfsight.engine.hardware import Hardware, reproducible
+from selfsight.engine.hardware import Hardware, Place, place, reproducible
 from selfsight.engine.images import Images, chosen, has_classes, some_of
+from selfsight.engine.meeting import Started
 from selfsight.engine.metrics import Metrics
 from selfsight.engine.module import EpochLoader, Plan, Position, Training
 from selfsight.engine.monitor import Buffers, Monitor, affordable, at_rest
 from selfsight.engine.optimisers import scaled_rate
 from selfsight.engine.progress import Progress
 from selfsight.engine.recorder import Recorder
-from selfsight.engine.signals import StopRequest
+from selfsight.engine.signals import Leave, StopRequest
+from selfsight.engine.small_maps import guard_small_maps
 from selfsight.engine.supervisor import Supervisor
 from selfsight.methods.base import Method, Optimisation
 from selfsight.nets import attend_by_products, has_few_tokens
@@ -98,22 +100,29 @@ def make_plan(optimisation: Optimisation, epochs: int, lane: Lane, accumulate: i
 
 def prepare_method(method: Method, source: Source, plan: Plan, hardware: Hardware, *, compiled: bool) -> Method:
     """The method told how long it trains, laid out for the hardware."""
-    method.prepare(
-        samples=len(source),
-        steps=plan.steps,
-        epochs=plan.epochs,
-        batch=plan.images_a_step // plan.accumulate,
-        metadata=numeric_metadata(source),
-    )
+    method.prepare(**told(source, plan))
     if hardware.world > 1:
         method = convert_sync_batchnorm(method, hardware.device)
     if method.encoder.spec.dims == 2:
         method = method.to(memory_format=torch.channels_last)
-    if (hardware.accelerator, hardware.precision) == ("cpu", "bf16") and has_few_tokens(method.encoder):
-        attend_by_products(method)
+    if (hardware.accelerator, hardware.precision) == ("cpu", "bf16"):
+        guard_small_maps(method)
+        if has_few_tokens(method.encoder):
+            attend_by_products(method)
     if compiled:
         method.encoder.compile()
     return method
+
+
+def told(source: Source, plan: Plan) -> dict[str, Any]:
+    """What `Method.prepare` is told."""
+    return {
+        "samples": len(source),
+        "steps": plan.steps,
+        "epochs": plan.epochs,
+        "batch": plan.images_a_step // plan.accumulate,
+        "metadata": numeric_metadata(source),
+    }
 
 
 def make_monitor(
@@ -215,6 +224,7 @@ def make_trainer(hardware: Hardware, plan: Plan, position: Position, supervisor:
         max_epochs=plan.epochs - position.epoch,
         accumulate_grad_batches=plan.accumulate,
         callbacks=[supervisor],
+        plugins=[Started(place() if hardware.external else Place())],  # Lightning would look for SLURM and others
         benchmark=hardware.accelerator == "gpu",
         logger=False,
         enable_checkpointing=False,
@@ -250,22 +260,26 @@ def begin(
     images: Images,
     hardware: Hardware,
     *,
+    stop: StopRequest,
     max_minutes: float | None = None,
 ) -> tuple[Recorder, Supervisor]:
     """Who writes down what happens, and who watches it."""
     announce(training.plan, images)
     names = {name: config[name] for name in ("method", "encoder")}
+    spec = training.method.encoder.spec
     names |= {"training images": len(images.train), "images": identity(images.train), "processes": hardware.world}
+    names["mean, std and range"] = " ".join(f"{value:.6g}" for value in (*spec.mean, *spec.std, *spec.value_range))
     bad = [lane.bad] if monitor is None else [lane.bad, monitor.buffers.held_out.bad]
     looked_at = {} if monitor is None else monitor.describe()
-    recorder = Recorder(path, config, names, {**images.describe(), **looked_at}, bad, hardware)
+    prepared = told(images.train, training.plan)
+    recorder = Recorder(path, config, names, {**images.describe(), **looked_at}, bad, hardware, prepared)
     first = hardware.rank == 0
     supervisor = Supervisor(
         recorder=recorder if first else None,
         metrics=Metrics(path) if first else None,
         monitor=monitor,
         progress=Progress(training.plan.epochs, training.plan.steps, sys.stderr if first else None),
-        stop=StopRequest(),
+        stop=stop,
         waited=lambda: lane.wait,
         checkpoint_minutes=config["checkpoint_minutes"],
         on_alarm=config["on_alarm"],
@@ -300,10 +314,14 @@ def fit(training: Training, lane: Lane, supervisor: Supervisor, hardware: Hardwa
     if training.position.epoch >= training.plan.epochs:
         log.info("this run is finished")
         return
-    with quiet_lightning(), reproducible(hardware.accelerator), supervisor.stop:
+    with quiet_lightning(), reproducible(hardware.accelerator):
         trainer = make_trainer(hardware, training.plan, training.position, supervisor)
+        loader = EpochLoader(lane, training.plan, training.position, supervisor.stop.at_rest)
         try:
-            trainer.fit(training, train_dataloaders=EpochLoader(lane, training.plan, training.position))
+            trainer.fit(training, train_dataloaders=loader)
+        except Leave:
+            if supervisor.reason is None:  # not between two steps, so that nothing was saved
+                raise
         finally:
             if supervisor.metrics is not None:
                 supervisor.metrics.close()

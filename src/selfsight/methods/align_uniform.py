@@ -46,6 +46,11 @@ class AlignUniform(Method):
         self.alpha, self.t = alpha, t
         self.weights = {"alignment": alignment, "uniformity": uniformity}
 
+    def idle(self) -> dict[str, str]:
+        """The shape of a term without weight."""
+        shapes = {"alignment": "alpha", "uniformity": "t"}
+        return {shape: f"with {term}=0" for term, shape in shapes.items() if not self.weights[term]}
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views, or more: the mean over the pairs, and over the views."""
         self.check(batch, views=2, or_more=True)

@@ -97,6 +97,11 @@ class Method(nn.Module):
         """Columns of metadata that the loss reads as numbers, beside the label that `needs_label` asks for."""
         return ()
 
+    def idle(self) -> dict[str, str]:
+        """Keywords that change nothing beside the others that this method was built with, each with when:
+        `{"queue_start": "without a queue"}`. Asked for with another value than their default, they are refused."""
+        return {}
+
     @property
     def exported(self) -> Encoder:
         """The encoder that users get and monitors watch: the student's unless overridden."""

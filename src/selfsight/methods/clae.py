@@ -52,6 +52,10 @@ class CLAE(Method):
         self.temperature, self.epsilon = temperature, epsilon
         self.weights = {"contrastive": 1.0, "adversarial": alpha}
 
+    def idle(self) -> dict[str, str]:
+        """How far pixels move, where the adversarial view does not count."""
+        return {} if self.weights["adversarial"] else {"epsilon": "with alpha=0"}
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views, or the mean over the pairs of more, and of the first with its adversarial copy."""
         self.check(batch, views=2, or_more=True)

@@ -12,6 +12,8 @@ from selfsight.methods.base import Method, Optimisation, Teacher, teacher_entrop
 from selfsight.nets import DINOHead, Encoder, cosine_momentum, draw_as_dino
 from selfsight.views import Augmentation, Batch, ViewSet, multi_crop
 
+DINO_LOCAL_BLUR = 0.5
+
 
 class DINO(Method):
     """Match a moving teacher's sharpened, centred scores of large crops from all other crops.
@@ -38,6 +40,7 @@ class DINO(Method):
         optimizer="adamw", lr=5e-4, weight_decay=0.04, final_weight_decay=0.4, final_lr=2e-3, clip=3.0, clip_each=True
     )
     augmentation = Augmentation(
+        scale=(0.14, 1.0),  # theirs without small crops
         jitter=(0.4, 0.4, 0.2, 0.1),
         jitter_p=0.8,
         grayscale=0.2,
@@ -65,7 +68,7 @@ class DINO(Method):
         centre_momentum: float = 0.9,
         momentum: float = 0.996,
         freeze_epochs: float = 1,
-        local_blur: float = 0.5,
+        local_blur: float = DINO_LOCAL_BLUR,
     ):
         super().__init__(encoder)
         draw_as_dino(encoder)
@@ -84,9 +87,19 @@ class DINO(Method):
         self.local_blur = local_blur
         self.mean_score: Tensor | None = None
 
+    def idle(self) -> dict[str, str]:
+        """How long a temperature rises that stays the same."""
+        first, last = self.teacher_temperature
+        return {"warmup_epochs": "with one teacher_temperature from first to last"} if first == last else {}
+
     def views(self, size: int, augmentation: Augmentation) -> ViewSet:
         """Large crops, of which the teacher sees two, and small ones."""
-        large = augmentation.crops[0]
+        large, many = augmentation.crops
+        if not many and self.local_blur != DINO_LOCAL_BLUR:
+            raise ValueError(
+                f"local_blur is {self.local_blur}, of small crops, and crops {augmentation.crops} has none: "
+                f"leave it out, or give crops=(2, 8)"
+            )
         small = replace(augmentation, blur=self.local_blur, solarize=0.0)
         return ViewSet(multi_crop(size, augmentation).views[:large] + multi_crop(size, small).views[large:])
 
@@ -121,7 +134,7 @@ class DINO(Method):
     def sharpness(self) -> float:
         """The teacher's temperature at this step."""
         first, last = self.teacher_temperature
-        return first + (last - first) * min(self.epoch / self.warmup_epochs, 1.0)
+        return first + (last - first) * (min(self.epoch / self.warmup_epochs, 1.0) if self.warmup_epochs else 1.0)
 
     @torch.no_grad()
     def after_backward(self) -> None:

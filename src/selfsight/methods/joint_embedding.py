@@ -73,6 +73,10 @@ class JointEmbedding(Method):
         self.fresh: tuple[Tensor, Tensor] | None = None
         self._check_parts(predictor, projector[-1])
 
+    def idle(self) -> dict[str, str]:
+        """The softmax's temperature where the loss has no softmax."""
+        return {} if self.loss in ("info_nce", "nt_xent") else {"temperature": f"with loss={self.loss!r}"}
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views or more: the mean over each view's prediction and each other view's target."""
         self.check(batch, views=2, or_more=True)

@@ -78,6 +78,11 @@ class MetricLearning(Method):
         }[loss]
         self.name = loss
 
+    def idle(self) -> dict[str, str]:
+        """The keywords of the other losses."""
+        others = {"mining", "margin", "smooth", "beta", "regulariser", "penalty", "temperature"} - set(self.options)
+        return dict.fromkeys(sorted(others), f"with loss={self.name!r}")
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views, or more, and the mean distances to positives and to negatives."""
         self.check(batch, views=2, or_more=True)

@@ -64,6 +64,10 @@ class MoCoV3(Method):
         self.temperature = temperature or (0.2 if vit else 1.0)
         self.momentum = momentum
 
+    def idle(self) -> dict[str, str]:
+        """What is of a ViT's patches, where there are none."""
+        return {} if self.encoder.takes_keep else {"freeze_patches": f"in {self.encoder.spec.name!r}, which is no ViT"}
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views, each through the networks by itself; smaller crops ask for their keys, too."""
         self.check(batch, views=2, or_more=True)

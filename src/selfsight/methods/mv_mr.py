@@ -68,6 +68,11 @@ class MVMR(Method):
         }
         self.scattering = targets.Scattering()
 
+    def idle(self) -> dict[str, str]:
+        """The estimator, where no dependence is estimated."""
+        measured = set(self.weights) - {"invariance", "variance"}
+        return {} if any(self.weights[name] for name in measured) else {"estimator": "without a term of dependence"}
+
     def views(self, size: int, augmentation: Augmentation) -> ViewSet:
         """An augmented view, the original, and a second augmented view for its pixels alone."""
         view, other = two_views(size, augmentation).views

@@ -69,6 +69,10 @@ class PIRL(Method):
         self.weight = weight
         self.fresh: tuple[Tensor, Tensor] | None = None
 
+    def idle(self) -> dict[str, str]:
+        """What belongs to the puzzle."""
+        return {} if self.tiles else dict.fromkeys(("patch_scale", "puzzle_size"), "with pretext='rotation'")
+
     def views(self, size: int, augmentation: Augmentation) -> ViewSet:
         """The image; and a larger crop in patches, or another crop in its three quarter turns."""
         image, other = augmentation.of_view(0), augmentation.of_view(1)

@@ -34,6 +34,7 @@ class SwAV(Method):
 
     optimisation = Optimisation(optimizer="lars", lr=0.3, weight_decay=1e-6, final_lr=1e-3)
     augmentation = Augmentation(
+        scale=(0.14, 1.0),
         jitter=(0.8, 0.8, 0.8, 0.2),
         jitter_p=0.8,
         grayscale=0.2,
@@ -68,6 +69,10 @@ class SwAV(Method):
     def views(self, size: int, augmentation: Augmentation) -> ViewSet:
         """Large crops, of which two get assignments, and small ones."""
         return multi_crop(size, augmentation)
+
+    def idle(self) -> dict[str, str]:
+        """When the queue begins, where there is none."""
+        return {} if self.queue is not None else {"queue_start": "without a queue"}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two large views and any number of others, and the entropy of the assignments."""

@@ -9,6 +9,7 @@ from selfsight.nets.initial import draw_as_dino, draw_as_mae, draw_as_moco_v3
 from selfsight.nets.positions import fix_positions, sin_cos_positions
 from selfsight.nets.storage import (
     WeightReport,
+    digest,
     load_encoder,
     load_weights,
     read_spec,
@@ -30,6 +31,7 @@ __all__ = [
     "attend_by_products",
     "build_encoder",
     "cosine_momentum",
+    "digest",
     "draw_as_dino",
     "draw_as_mae",
     "draw_as_moco_v3",

@@ -69,6 +69,16 @@ class EncoderSpec:
         return sizes(self.image_size, self.dims)
 
     @property
+    def has_range(self) -> bool:
+        """Whether the value range is another than that of an encoder that was only built."""
+        return tuple(self.value_range) != EncoderSpec.value_range
+
+    @property
+    def has_mean(self) -> bool:
+        """Whether mean and std are others than those of an encoder that was only built."""
+        return set(self.mean) != {0.0} or set(self.std) != {1.0}
+
+    @property
     def custom(self) -> bool:
         """Whether the encoder is a user's own module, which cannot be rebuilt by name."""
         return self.name == "custom"
@@ -95,10 +105,12 @@ class Encoder(nn.Module):
     model: the timm model, or a user's module that answers `(B, D)`.
     takes_keep: whether it is a ViT, which can look at some patches only.
     fresh: whether its weights were drawn and none were loaded.
+    prepared: whether its mean, std and value range are those that its weights were trained with.
     """
 
     model: Any
     fresh: bool = False
+    prepared: bool = False
 
     def __init__(self, model: nn.Module, spec: EncoderSpec):
         super().__init__()
@@ -202,27 +214,53 @@ def build_encoder(
 
 
 @torch.no_grad()
-def as_encoder(module: nn.Module, *, image_size: int | tuple[int, ...], channels: int = 3) -> Encoder:
+def as_encoder(module: nn.Module, *, image_size: int | tuple[int, ...], channels: int | None = None) -> Encoder:
     """A user's own module as an encoder: timm's protocol, or any that maps `(B, C, *S)` to `(B, D)`.
 
     Its width is seen by passing two blank images in evaluation mode. It is saved like any other,
-    but only its author can rebuild it.
+    but only its author can rebuild it. An encoder passes through; `ValueError` where it is for another size.
+
+    channels: 3 unless given.
     """
     if isinstance(module, Encoder):
-        return module
+        return _same_encoder(module, image_size, channels)
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"an encoder is a torch.nn.Module, not {type(module).__name__}")
+    channels = 3 if channels is None else channels
     dims = 2 if isinstance(image_size, int) else len(image_size)
     zeros, ones = (0.0,) * channels, (1.0,) * channels
     encoder = Encoder(module, EncoderSpec("custom", {}, channels, image_size, "native", 0, zeros, ones, dims=dims))
     modes = [(part, part.training) for part in module.modules()]
     first = next(module.parameters(), torch.zeros(()))
-    features = encoder.eval()(first.new_zeros(2, channels, *encoder.spec.size))
-    for part, training in modes:
-        part.training = training
-    if features.ndim != 2:
-        answer = tuple(features.shape)
+    try:
+        features = encoder.eval()(first.new_zeros(2, channels, *encoder.spec.size))
+    except RuntimeError as error:  # torch's, for shapes that do not fit
+        shape = (channels, *encoder.spec.size)
+        raise ValueError(f"{type(module).__name__} cannot take images {shape}: {error}") from error
+    finally:
+        for part, training in modes:
+            part.training = training
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        answer = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ValueError(f"an encoder answers features (B, D), {type(module).__name__} answered {answer}")
     encoder.spec = replace(encoder.spec, width=features.shape[1])
     encoder.training = module.training
+    return encoder
+
+
+def _same_encoder(encoder: Encoder, image_size: int | tuple[int, ...], channels: int | None) -> Encoder:
+    """A ready encoder, whose size and channels hold."""
+    spec = encoder.spec
+    if sizes(image_size, spec.dims) != spec.size:
+        raise ValueError(
+            f"the encoder was built for images of {spec.image_size} px and image_size is {image_size}: leave it out, "
+            f"or build the encoder with image_size={image_size}"
+        )
+    if channels not in (None, spec.channels):
+        raise ValueError(
+            f"the encoder takes {spec.channels} channels and the images have {channels}: build the encoder with "
+            f"channels={channels}, or read images with channels={spec.channels}"
+        )
     return encoder
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from selfsight.nets.encoder import Encoder, EncoderSpec, build_encoder, create_timm, timm_call
+from selfsight.nets.encoder import Encoder, EncoderSpec, as_encoder, build_encoder, create_timm, timm_call
+from selfsight.outputs import replacing
 
 WEIGHTS = "encoder.safetensors"
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
@@ -25,12 +26,16 @@ class WeightReport:
 
     loaded: taken over. missing: not among the weights, left as they were.
     mismatched: of another shape, left as they were. unused: weights that the encoder has no place for.
+    spec: of the encoder that the weights are from, whose mean, std and value range were taken over too; or None.
+    notes: what else differs between the two encoders, in words.
     """
 
     loaded: list[str]
     missing: list[str]
     mismatched: list[str]
     unused: list[str]
+    spec: EncoderSpec | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -38,7 +43,7 @@ class WeightReport:
         return not (self.missing or self.mismatched or self.unused)
 
     def __str__(self) -> str:
-        parts = [f"loaded {len(self.loaded)} tensors"]
+        parts = [f"loaded {len(self.loaded)} of {len(self.loaded) + len(self.missing) + len(self.mismatched)} tensors"]
         for title, names in (
             ("not in the file", self.missing),
             ("of another shape", self.mismatched),
@@ -46,7 +51,10 @@ class WeightReport:
         ):
             if names:
                 parts.append(f"{len(names)} {title} ({_first(names)})")
-        return ", ".join(parts)
+        if self.spec is not None:
+            mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (self.spec.mean, self.spec.std))
+            parts.append(f"with their mean {mean}, std {std} and value range {shown_range(self.spec.value_range)}")
+        return ", ".join([*parts, *self.notes])
 
 
 def save_encoder(encoder: Encoder, path: str | Path, **more: Any) -> Path:
@@ -64,33 +72,63 @@ def save_encoder(encoder: Encoder, path: str | Path, **more: Any) -> Path:
     return file
 
 
-def load_encoder(path: str | Path) -> Encoder:
+def load_encoder(path: str | Path, module: nn.Module | None = None) -> Encoder:
     """The encoder of a run folder or `encoder.safetensors`, rebuilt exactly, in evaluation mode.
 
+    module: a new one like that which was trained, where that was a user's own; weights, size, channels,
+        mean, std and value range are those it was trained with.
     Raises `ValueError` where anything is missing, left over or of another shape.
     """
     file = weights_file(path)
     spec = read_spec(file)
-    if spec.custom:
-        raise ValueError(f"{file} holds a custom module: build it yourself, then load_weights(encoder, {str(path)!r})")
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced: leave the caller's generator alone
-        encoder = build_encoder(
-            spec.name, image_size=spec.image_size, channels=spec.channels, stem=spec.stem, **spec.options
+    if spec.custom and module is None:
+        raise ValueError(
+            f"{file} holds a module of your own, which nobody else can build: in Python, "
+            f"load_encoder({str(path)!r}, module=...) reads it into a new one"
         )
-    encoder.spec = spec
+    if not spec.custom and module is not None:
+        raise ValueError(f"{file} holds {spec.name!r}, which is built by its name: leave module out")
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced: leave the caller's generator alone
+        if module is not None:
+            plain: nn.Module = module.model if isinstance(module, Encoder) else module
+            encoder = as_encoder(plain, image_size=spec.image_size, channels=spec.channels)
+        else:
+            encoder = build_encoder(
+                spec.name, image_size=spec.image_size, channels=spec.channels, stem=spec.stem, **spec.options
+            )
+    width = encoder.width
     report = _read_into(encoder, file)
-    if not report.complete or encoder.width != spec.width:
-        raise ValueError(f"{file} does not fit the encoder {spec.name!r} that {file.stem}.json describes: {report}")
+    if not report.complete or width != spec.width:
+        wide = "" if width == spec.width else f", and its features are {width} wide, not {spec.width}"
+        raise ValueError(
+            f"{file} does not fit the encoder {spec.name!r} that {file.stem}.json describes: {report}{wide}"
+        )
+    encoder.spec, encoder.prepared = spec, True
     return encoder.eval()
 
 
 def load_weights(encoder: Encoder, path: str | Path) -> WeightReport:
-    """Start `encoder` from the weights of a run or `*.safetensors` wherever name and shape agree."""
+    """Start `encoder` from the weights of a run or `*.safetensors` wherever name and shape agree.
+
+    Mean, std and value range are taken over from the JSON beside the file, as the weights expect them.
+    """
     file = weights_file(path)
     report = _read_into(encoder, file)
     if not report.loaded:
         raise ValueError(f"nothing in {file} fits encoder {encoder.spec.name!r}: {report}")
-    return report
+    theirs, own = read_spec(file) if file.with_suffix(".json").exists() else None, encoder.spec
+    if theirs is None:
+        return replace(report, notes=(f"no {file.stem}.json beside it says how images are normalised",))
+    notes = [
+        f"trained with {name} {getattr(theirs, name)}, here {getattr(own, name)}"
+        for name in ("name", "image_size", "stem", "channels", "interpolation")
+        if getattr(theirs, name) != getattr(own, name)
+    ]
+    if theirs.channels != own.channels:
+        return replace(report, notes=(*notes, "so their mean and std are of no use"))
+    encoder.spec = replace(own, mean=theirs.mean, std=theirs.std, value_range=theirs.value_range)
+    encoder.prepared = True
+    return replace(report, spec=theirs, notes=tuple(notes))
 
 
 def read_spec(path: str | Path) -> EncoderSpec:
@@ -138,15 +176,22 @@ def weights_file(path: str | Path) -> Path:
 
 def write_atomically(file: Path, content: bytes) -> None:
     """Replace `file` as a whole or not at all, even when the disk fills or the power fails."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(beside, file)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(file) as stream:
+        stream.write(content)
+
+
+def digest(encoder: Encoder) -> str:
+    """Twelve hex digits of the weights."""
+    found = hashlib.sha256()
+    for name, value in encoder.model.state_dict().items():
+        found.update(name.encode())
+        found.update(_plain(value).reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:12]
+
+
+def shown_range(value_range: tuple[float, float]) -> str:
+    """A range of values, for people."""
+    return " to ".join(f"{value:g}" for value in value_range)
 
 
 @torch.no_grad()

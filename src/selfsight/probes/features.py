@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import logging
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsight.data import Canvas, Source, open_lane
+from selfsight.data import BadImages, Canvas, Lane, Source, open_lane
 from selfsight.nets import EncoderSpec
+from selfsight.precision import choose_precision
+from selfsight.probes.options import check_numbers
+from selfsight.progress import track
 from selfsight.views import ViewSet, original
 
+log = logging.getLogger(__name__)
+
 PIXEL_SIDE = 32
+
+Function = Callable[[Tensor], Tensor]
 
 
 @torch.no_grad()
 def extract_features(
-    functions: Mapping[str, Callable[[Tensor], Tensor]],
-    lane: Iterable[list[Canvas]],
+    functions: Mapping[str, Function],
+    lane: Lane,
     view_set: ViewSet,
     device: torch.device | str = "cpu",
     *,
@@ -37,7 +46,7 @@ def extract_features(
     generator = torch.Generator().manual_seed(0)
     parts: dict[str, list[Tensor]] = {name: [] for name in functions}
     indices: list[Tensor] = []
-    for canvases in lane:
+    for canvases in track(lane, lane.samples, f"features of {lane.source.name}", size=images_on):
         batch = view_set([canvas.to(device, non_blocking=True) for canvas in canvases], generator)
         (view,) = batch.views
         indices.append(batch.index.cpu())
@@ -51,6 +60,11 @@ def extract_features(
     return {name: torch.cat(tensors)[order] for name, tensors in parts.items()}, index
 
 
+def images_on(canvases: list[Canvas]) -> int:
+    """How many images a batch holds."""
+    return sum(map(len, canvases))
+
+
 def pixels(view: Tensor) -> Tensor:
     """The pixels of a view `(B, C, *S)` as features `(B, D)`, averaged down to at most 32 a side."""
     sides: Any = tuple(min(side, PIXEL_SIDE) for side in view.shape[2:])
@@ -62,6 +76,9 @@ class Reader:
     """Reads a source as an encoder wants it: its size, its normalisation, un-augmented.
 
     `reader(functions, source)` answers features by name and the index of each row.
+
+    precision: "32", "bf16", or "auto", bf16 where the device computes it; the attribute says which.
+    max_bad: how many unreadable images are borne (`BadImages`).
     """
 
     def __init__(
@@ -73,20 +90,44 @@ class Reader:
         workers: int | None = None,
         device: str | torch.device = "auto",
         precision: str = "32",
+        max_bad: int | float | None = None,
     ):
-        self.size = image_size or spec.image_size
+        check_numbers(image_size=image_size, batch_size=batch_size, workers=workers)
+        self.spec = spec
+        self.size = spec.image_size if image_size is None else image_size
         self.view_set = original(self.size).normalised(spec.mean, spec.std)
         self.batch_size = batch_size
         self.workers = workers
         self.device = find_device(device)
-        self.precision = precision
+        self.precision = choose_precision(precision, "gpu" if self.device.type == "cuda" else "cpu")
+        self.max_bad = max_bad
+        if self.size != spec.image_size:
+            log.info("images are read at %s px, the encoder is for %s px", self.size, spec.image_size)
 
-    def __call__(
-        self, functions: Mapping[str, Callable[[Tensor], Tensor]], source: Source
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    @torch.no_grad()
+    def shapes(self, functions: Mapping[str, Function]) -> dict[str, tuple[int, ...]]:
+        """The shape of one image's features by name, seen by a blank image.
+
+        Raises:
+            ValueError: where a function cannot take images of this size and these channels.
+        """
+        size = (self.size,) * self.spec.dims if isinstance(self.size, int) else self.size
+        blank = torch.zeros(1, self.spec.channels, *size, device=self.device)
+        found = {}
+        for name, function in functions.items():
+            try:
+                found[name] = tuple(self._placed(function)(blank).shape[1:])
+            except (RuntimeError, AssertionError) as error:  # torch's and timm's, for sizes that do not fit
+                shape = " x ".join(map(str, blank.shape[1:]))
+                raise ValueError(f"the encoder {self.spec.name!r} cannot take images of {shape}: {error}") from error
+        return found
+
+    def _placed(self, function: Function) -> Function:
+        return function.to(self.device) if isinstance(function, nn.Module) else function
+
+    def __call__(self, functions: Mapping[str, Function], source: Source) -> tuple[dict[str, Tensor], Tensor]:
         for function in functions.values():
-            if isinstance(function, nn.Module):
-                function.to(self.device)
+            self._placed(function)
         side = self.size if isinstance(self.size, int) else max(self.size)
         lane = open_lane(
             source,
@@ -96,18 +137,28 @@ class Reader:
             workers=self.workers,
             shuffle=False,
             drop_last=False,
+            bad=BadImages(self.max_bad),
         )
         return extract_features(functions, lane, self.view_set, self.device, precision=self.precision)
 
 
+def check_reading(
+    *, precision: str, devices: str | torch.device, max_bad: int | float | None, **numbers: int | None
+) -> None:
+    """Raise a `ValueError` for what cannot be asked of a `Reader`, before there is anything to read."""
+    check_numbers(**numbers)
+    choose_precision(precision, "cpu")
+    find_device(devices)
+    BadImages(max_bad)
+
+
 def find_device(name: str | torch.device) -> torch.device:
     """The device of a name; "auto" is the first GPU where there is one."""
-    if name == "auto":
+    if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device("cuda" if name == "gpu" else name)
-    except RuntimeError as error:
-        raise ValueError(f"unknown devices {name!r}: use auto, cpu, gpu, or one GPU such as cuda:1") from error
+    if not isinstance(name, torch.device) and not re.fullmatch(r"cpu|gpu|cuda(:\d+)?", str(name)):
+        raise ValueError(f"unknown devices {name!r}: use auto, cpu, gpu, or one GPU such as cuda:1")
+    device = torch.device("cuda" if isinstance(name, str) and name == "gpu" else name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"devices={str(name)!r}, but torch sees {torch.cuda.device_count()} GPUs here: use devices='cpu'"

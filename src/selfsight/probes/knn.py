@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selfsight.probes.arrays import Array, accuracy, as_classes, as_features
+from selfsight.progress import track
 
 SIMILARITIES_AT_ONCE = 2**24
 
@@ -45,7 +46,8 @@ class KNN:
         """Summed weights of the neighbours of each class, `(N, C)`, relative to the nearest neighbour's."""
         queries = F.normalize(as_features(features, self.bank_.device), dim=1)
         rows = max(1, SIMILARITIES_AT_ONCE // len(self.bank_))
-        return torch.cat([self._votes(chunk) for chunk in queries.split(rows)])
+        chunks = track(queries.split(rows), len(queries), "nearest neighbours", size=len)
+        return torch.cat([self._votes(chunk) for chunk in chunks])
 
     def _votes(self, queries: Tensor) -> Tensor:
         cosine, nearest = (queries @ self.bank_.T).topk(self.k_)

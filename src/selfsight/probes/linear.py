@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from selfsight.data.subsets import stratified_order
 from selfsight.probes.arrays import Array, Standardiser, accuracy, as_classes, as_features
+from selfsight.progress import track
 
 
 class Linear:
@@ -113,7 +114,8 @@ def train_heads(
     heads = x.new_zeros(x.shape[1], len(lrs), targets.shape[1])
     mean, square = torch.zeros_like(heads), torch.zeros_like(heads)
     batches = math.ceil(len(x) / batch_size)
-    for step in range(1, epochs * batches + 1):
+    steps = epochs * batches
+    for step in track(range(1, steps + 1), steps, "linear probe", unit="steps"):
         if step % batches == 1 or batches == 1:
             order = iter(torch.randperm(len(x), generator=generator).to(x.device).chunk(batches))
         rows = next(order)
@@ -123,6 +125,6 @@ def train_heads(
         mean.lerp_(gradient, 1 - betas[0])
         square.lerp_(gradient.square(), 1 - betas[1])
         scale = (square / (1 - betas[1] ** step)).sqrt_().add_(1e-8)
-        fall = 0.5 * (1 + math.cos(math.pi * (step - 1) / (epochs * batches)))
+        fall = 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
         heads -= fall / (1 - betas[0] ** step) * lrs * mean / scale
     return heads[:-1], heads[-1]

@@ -24,7 +24,10 @@ PROTOCOLS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], tuple[str, ...]]]
 
 def protocol_names(protocols: str | Sequence[str]) -> list[str]:
     """The protocols in a list or a comma-separated string, each known."""
-    names = [name.strip() for name in (protocols.split(",") if isinstance(protocols, str) else protocols)]
+    given = protocols.split(",") if isinstance(protocols, str) else protocols
+    if not isinstance(given, Sequence) or not all(isinstance(name, str) for name in given):
+        raise ValueError(f"protocols are names, some of {', '.join(PROTOCOLS)}, not {protocols!r}")
+    names = [name.strip() for name in given]
     for name in names:
         if name not in PROTOCOLS:
             raise ValueError(f"unknown protocol {name!r}{nearest(name, PROTOCOLS)}")
@@ -40,9 +43,13 @@ def judge(
     test: Mapping[str, Tensor],
     test_labels: Tensor,
     options: Mapping[str, Any],
+    about: Mapping[str, Any],
 ) -> list[Record]:
-    """One record for each encoder's features (by name, `(N, D)`), and one for guessing the commonest class."""
-    common = {"n_train": len(train_labels), "n_test": len(test_labels), "seed": options["seed"]}
+    """One record for each encoder's features (by name, `(N, D)`), and one for guessing the commonest class.
+
+    about: what else each record says, such as the data.
+    """
+    common = {"n_train": len(train_labels), "n_test": len(test_labels), "seed": options["seed"], **about}
     build, reported = PROTOCOLS[protocol]
     records = []
     for encoder in train:
@@ -64,9 +71,9 @@ def table(records: Sequence[Record]) -> str:
     lines += [f"{name:<10}" + "".join(f"{top1[name, protocol]:>9.4f}" for protocol in protocols) for name in encoders]
     first = records[0]
     lines += ["", f"{first['n_train']:,} training and {first['n_test']:,} test images, seed {first['seed']}"]
-    about = ("protocol", "encoder", "top1", "n_train", "n_test", "seed")
+    chance = next(record for record in records if record["encoder"] == "chance")
     for record in records:
         if record["encoder"] == first["encoder"]:
-            settings = ", ".join(f"{key} {value:g}" for key, value in record.items() if key not in about)
+            settings = ", ".join(f"{key} {value:g}" for key, value in record.items() if key not in chance)
             lines.append(f"{record['protocol']}: {settings}")
     return "\n".join(lines)

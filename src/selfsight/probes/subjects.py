@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
+from torch import nn
 
-from selfsight.data import Source, as_trained, choose_size, mean_and_std, split_at_random, splits
+from selfsight.data import Source, as_trained, choose_size, mean_and_std, splits
+from selfsight.data.labels import missing_classes
+from selfsight.data.parts import find_part
 from selfsight.data.sizes import check_flat, spatial_axes
+from selfsight.data.subsets import hold_out, without_repeats
 from selfsight.naming import nearest
 from selfsight.nets import Encoder, EncoderSpec, build_encoder, encoder_names, is_encoder, load_encoder, read_spec
 
+log = logging.getLogger(__name__)
+
 TEST_SHARE = 0.2
+
+
+def subject_of(model: Any, pretrained: bool = False) -> str | Path | Encoder:
+    """What is judged: a run's folder, a path, a name or an encoder, whichever way it was given.
+
+    Raises:
+        ValueError: for anything else, and for `pretrained` beside what has weights.
+    """
+    subject = getattr(model, "path", model)
+    if isinstance(subject, nn.Module) and not isinstance(subject, Encoder):
+        raise ValueError(
+            f"{type(subject).__name__} does not say what images it takes: selfsight.nets.as_encoder(module, "
+            "image_size=...) does, or load_encoder(run, module=...) where a run trained it"
+        )
+    if not isinstance(subject, str | Path | Encoder):
+        raise ValueError(
+            f"an encoder is a run folder, a .safetensors file, a name or an Encoder, not {type(subject).__name__}"
+        )
+    if not isinstance(subject, Encoder) and not str(subject).strip():
+        raise ValueError("the encoder is an empty text: give a run folder, a .safetensors file or a name")
+    if pretrained and not is_name(subject):
+        raise ValueError(
+            "pretrained loads timm's weights into an encoder by name, and this one has its own: leave it out"
+        )
+    return subject
 
 
 def on_disk(model: str | Path | Encoder) -> TypeGuard[str | Path]:
@@ -78,9 +111,15 @@ def find_encoder(
 
     A name without pretrained weights means an untrained encoder, drawn by `seed` and normalised by
     the statistics of `source`. A named encoder is for `image_size`, by default as `choose_size` has it.
+    An encoder that is given is copied and stays as it is.
     """
     if isinstance(model, Encoder):
-        return model.eval()
+        encoder = copy.deepcopy(model).eval()
+        if not (encoder.prepared or encoder.spec.has_range):
+            encoder.spec = dataclasses.replace(encoder.spec, value_range=source.value_range)
+        if not (encoder.prepared or encoder.spec.has_mean):
+            log.info("the encoder's spec names no mean and std: images go in from 0 to 1")
+        return encoder
     if on_disk(model):
         return load_encoder(model)
     if not is_encoder(str(model)):
@@ -100,8 +139,7 @@ def find_encoder(
 def untrained(encoder: Encoder, seed: int) -> Encoder:
     """The same encoder with weights drawn by `seed`, in evaluation mode."""
     spec = encoder.spec
-    if spec.custom:
-        raise ValueError("a custom encoder cannot be drawn again untrained: set baselines=False")
+    assert not spec.custom, "only its author can draw a module of a user's own again"
     twin = drawn(
         lambda: build_encoder(
             spec.name, image_size=spec.image_size, channels=spec.channels, stem=spec.stem, **spec.options
@@ -120,20 +158,28 @@ def drawn(build: Callable[[], Encoder], seed: int) -> Encoder:
 
 
 def train_and_test(
-    data: Any, *, test_split: str | None = None, seed: int = 0, **options: Any
+    data: Any, *, test_split: str | None = None, seed: int = 0, group: str | None = None, **options: Any
 ) -> tuple[Source, Source, str]:
     """Training images, test images, and a sentence that says which they are.
 
-    test_split: by default "test" where the data has it, else "val"; data without splits is cut
-    80 to 20 by `seed`, with the shares of the labels kept.
+    test_split: by default "test" where the data has it, else "val"; data of one part is cut 80 to 20 by `seed`
+        (`hold_out`).
+    group: a column whose equal values are on one side.
+
+    Where the data say which images are for testing, those stay as they are: a training image that equals one of them
+    or shares its group is left out of training, with counts in the log (`without_repeats`).
     """
     parts = splits(data, **options)
     if len(parts) == 1 and test_split is None:
         (source,) = parts.values()
-        train, test = split_at_random(source, TEST_SHARE, seed)
-        return train, test, f"{source.name} has no test split: a stratified {TEST_SHARE:.0%} is held out by seed {seed}"
-    wanted = test_split or ("test" if "test" in parts else "val")
-    for name in (wanted, "train"):
-        if name not in parts:
-            raise ValueError(f"the data has no split {name!r} but {', '.join(map(repr, parts))}")
-    return parts["train"], parts[wanted], f"trained on the split 'train', tested on {wanted!r}"
+        why = missing_classes(source)
+        if why is not None:
+            raise ValueError(why)
+        cut = hold_out(source, TEST_SHARE, seed, group)
+        return cut.rest, cut.held, f"{source.name} has no test split: {cut.said} is held out by seed {seed}"
+    wanted = ("test" if "test" in parts else "val") if test_split is None else test_split
+    test, train = (find_part(parts, name) for name in (wanted, "train"))
+    if train == test:
+        raise ValueError(f"test_split {test_split!r} is the part that is learned from: name another")
+    said = f"trained on the split {train!r}, tested on {test!r}"
+    return without_repeats(parts[train], parts[test], group), parts[test], said

@@ -3,6 +3,7 @@
 from selfsight.views.augmentation import Augmentation
 from selfsight.views.batch import Batch
 from selfsight.views.colour import ColourJitter, Cutout, GaussianBlur, Grayscale, Noise, Solarize
+from selfsight.views.effects import without_effect
 from selfsight.views.geometry import Affine, CentreCrop, Flip, Geometry, Placement, RandomResizedCrop
 from selfsight.views.masks import RandomPatches, complement
 from selfsight.views.tiles import Tiles
@@ -45,4 +46,5 @@ __all__ = [
     "random_view",
     "rotations",
     "two_views",
+    "without_effect",
 ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import Any
 
 Probability = float | tuple[float, float]
 Range = tuple[float, float]
@@ -30,6 +33,8 @@ class Augmentation:
     crops: numbers of global and local crops; (2, 0) is two views.
     local_size: pixels a side of local crops; None is 96/224 of the view, a multiple of 4.
     global_scale, local_scale: `scale` of global and local crops, where there are local ones.
+
+    A knob that changes nothing in a method's views is refused by `pretrain`, unless it is turned off.
     """
 
     scale: Range = (0.08, 1.0)
@@ -55,20 +60,27 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for name in PROBABILITIES:
-            self._check(name, all(0 <= p <= 1 for p in pair(getattr(self, name))), "between 0 and 1, or a pair of such")
+            value = getattr(self, name)
+            both = value if isinstance(value, tuple) else (value, value)
+            right = len(both) == 2 and all(is_number(p) and 0 <= p <= 1 for p in both)
+            self._check(name, right, "between 0 and 1, or a pair of such")
         for name in AREAS:
             self._check_range(name, 0, 1)
         for name in POSITIVE_RANGES:
-            self._check_range(name, 0, float("inf"))
-        low, high = self.noise_sigma
-        self._check("noise_sigma", 0 <= low <= high, "two values, 0 <= low <= high")
-        self._check("rotate", 0 <= self.rotate <= 180, "between 0 and 180 degrees")
-        self._check("shift", 0 <= self.shift <= 1, "between 0 and 1, a fraction of the view")
-        strengths_fit = len(self.jitter) == 4 and min(self.jitter) >= 0 and self.jitter[3] <= 0.5
+            self._check_range(name, 0, math.inf)
+        low, high = self.noise_sigma if are_numbers(self.noise_sigma, 2) else (-1, -1)
+        self._check("noise_sigma", 0 <= low <= high < math.inf, "two values, 0 <= low <= high")
+        self._check("rotate", is_number(self.rotate) and 0 <= self.rotate <= 180, "between 0 and 180 degrees")
+        self._check("shift", is_number(self.shift) and 0 <= self.shift <= 1, "between 0 and 1, a fraction of the view")
+        threshold = self.solarize_threshold
+        self._check("solarize_threshold", is_number(threshold) and 0 <= threshold <= 1, "between 0 and 1")
+        strengths_fit = are_numbers(self.jitter, 4) and 0 <= min(self.jitter) <= max(self.jitter) < math.inf
+        strengths_fit = strengths_fit and self.jitter[3] <= 0.5
         self._check("jitter", strengths_fit, "four strengths of at least 0, the last (hue) at most 0.5, half a turn")
-        crops_fit = len(self.crops) == 2 and self.crops[0] >= 1 and self.crops[1] >= 0
-        self._check("crops", crops_fit, "(global, local) with at least one global crop")
-        self._check("local_size", self.local_size is None or self.local_size >= 1, "at least 1, or None")
+        crops_fit = are_numbers(self.crops, 2, Integral) and self.crops[0] >= 1 and self.crops[1] >= 0
+        self._check("crops", crops_fit, "(global, local) with at least one global crop, whole numbers")
+        small = self.local_size
+        self._check("local_size", small is None or (is_number(small, Integral) and small >= 1), "at least 1, or None")
 
     def of_view(self, i: int) -> Augmentation:
         """The settings of view `i`, with one value for each probability."""
@@ -80,8 +92,18 @@ class Augmentation:
 
     def _check_range(self, name: str, above: float, most: float) -> None:
         values = getattr(self, name)
-        right = len(values) == 2 and above < values[0] <= values[1] <= most
+        right = are_numbers(values, 2) and above < values[0] <= values[1] <= most and values[1] < math.inf
         self._check(name, right, f"two values, {above} < low <= high" + (f" <= {most}" if most < float("inf") else ""))
+
+
+def is_number(value: Any, kind: type = Real) -> bool:
+    """Whether `value` is a number, which True is not."""
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def are_numbers(values: Any, count: int, kind: type = Real) -> bool:
+    """Whether `values` are `count` numbers."""
+    return isinstance(values, tuple | list) and len(values) == count and all(is_number(v, kind) for v in values)
 
 
 def pair(probability: Probability) -> tuple[float, float]:

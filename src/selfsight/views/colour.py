@@ -111,8 +111,13 @@ class GaussianBlur:
         return {"chosen": happens(n, self.p, generator), "sigma": uniform((n,), generator, *self.sigma)}
 
     def apply(self, x: Tensor, parameters: Parameters) -> Tensor:
-        kernel_size = 2 * (min(x.shape[2:]) // 10 // 2) + 1
+        kernel_size = self.taps(min(x.shape[2:]))
         return where_chosen(x, parameters, lambda x, sigma: adjust.gaussian_blur(x, sigma, kernel_size))
+
+    @staticmethod
+    def taps(shortest: int) -> int:
+        """Of the kernel for an image whose shortest side has so many pixels; 1, below 20, changes nothing."""
+        return 2 * (shortest // 10 // 2) + 1
 
 
 @dataclass(frozen=True)

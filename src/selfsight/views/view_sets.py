@@ -225,7 +225,7 @@ def two_views(size: int | tuple[int, ...], augmentation: Augmentation | None = N
 
 
 def multi_crop(size: int, augmentation: Augmentation | None = None) -> ViewSet:
-    """Global crops at `size`, then local crops at `augmentation.local_size`.
+    """Global crops at `size`, then local crops at `augmentation.local_size`; without those `scale` holds.
 
     Caron et al.: SwAV (NeurIPS 2020), section 3.3. A pair of probabilities is counted over all
     crops: the first global crop, then the rest.
@@ -233,7 +233,7 @@ def multi_crop(size: int, augmentation: Augmentation | None = None) -> ViewSet:
     augmentation = augmentation or Augmentation()
     local = augmentation.local_size or max(4, 4 * round(size * 96 / 224 / 4))
     several, many = augmentation.crops
-    wide = replace(augmentation, scale=augmentation.global_scale)
+    wide = replace(augmentation, scale=augmentation.global_scale) if many else augmentation
     narrow = replace(augmentation, scale=augmentation.local_scale)
     views = [random_view(size, wide.of_view(i)) for i in range(several)]
     views += [random_view(local, narrow.of_view(several + i)) for i in range(many)]

@@ -1,0 +1,36 @@
+"""Options of the verbs that look at features, checked before anything is read."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral
+from typing import Any
+
+LEAST = {"image_size": 1, "batch_size": 1, "workers": 0, "limit": 1, "k": 1, "seed": 0, "opset": 1}
+
+
+def check_numbers(**options: Any) -> None:
+    """Raise a `ValueError` for an option that is no whole number, or below the least of its name; None is unset."""
+    for name, value in options.items():
+        if value is None:
+            continue
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise ValueError(f"{name} is a whole number, not {value!r}")
+        if value < LEAST[name]:
+            raise ValueError(f"{name} is at least {LEAST[name]}, not {value}")
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise a `ValueError` unless `value` is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} is {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}")
+
+
+def check_neighbours(protocols: list[str], k: int, temperature: float) -> None:
+    """Refuse what means nothing to kNN, or is asked of it where it is not asked for."""
+    check_numbers(k=k)
+    if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+        raise ValueError(f"temperature is above 0, not {temperature!r}")
+    for name, value, usual in (("k", k, 20), ("temperature", temperature, 0.07)):
+        if value != usual and "knn" not in protocols:
+            raise ValueError(f"{name} is of knn, which is not among the protocols {', '.join(protocols)}: add it")
