@@ -24,8 +24,8 @@ def channel_axis(shape: Sequence[int], channels: int | None = None, *, of: str =
     """Which axis of one image holds its channels: 0, -1, or None where there is none.
 
     Two axes are a grey image. With three or four, an axis of length `channels` (1 to 4 unless given) at exactly
-    one end holds the channels; where both ends are that short, the one of length 1 or 3. Otherwise three axes are a grey volume where its sides are alike (`is_volume`) or
-    `channels` is 1.
+    one end holds the channels; where both ends are that short, the one of length 1 or 3. Otherwise three axes are
+    a grey volume where its sides are alike (`is_volume`) or `channels` is 1.
 
     Raises:
         ValueError: for what could be read in several ways, naming the `channels` that would tell.

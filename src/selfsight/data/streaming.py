@@ -68,12 +68,14 @@ class StreamingLane(Lane):
         )
 
     def _batches(self, epoch: int, position: int) -> Iterator[list[Canvas]]:
-        for canvases, unreadable, clipped in self._deliveries():
+        known = self.source.clipped
+        for step, (canvases, unreadable, clipped) in enumerate(self._deliveries(), position + 1):
             for index, reason in unreadable:
                 self.bad.add(index, reason, len(self.source))
-            self.source.clipped.add(clipped)  # a worker counts in its own process
+            known.add(clipped)  # a worker counts in its own process
+            if step == len(self) or not known.said:
+                known.say(self.source.value_range)
             yield [self.canvas(*map(received, canvas)) for canvas in canvases]
-        self.source.clipped.say(self.source.value_range)
 
     def _deliveries(self) -> Iterator[Delivery]:
         """What the workers hand over; a worker that died is found when its batch is wanted, never within a step."""
