@@ -31,7 +31,9 @@ def some_images(folder: Path, rng: Generator, names: list[str]) -> dict[str, np.
     return answers
 
 
-def as_csv(rows: list[list[str]], *, separator: str = ",", quoting: int = csv.QUOTE_MINIMAL, newline: str = "\n") -> str:
+def as_csv(
+    rows: list[list[str]], *, separator: str = ",", quoting: int = csv.QUOTE_MINIMAL, newline: str = "\n"
+) -> str:
     stream = io.StringIO(newline="")
     csv.writer(stream, delimiter=separator, quoting=quoting, lineterminator=newline).writerows(rows)
     return stream.getvalue()
@@ -44,12 +46,16 @@ SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 NEWLINES = {"unix": "\n", "dos": "\r\n", "mac": "\r"}
 
 
-def written(encoding: str, separator: str, newline: str, quoted: bool, suffix: str) -> Callable[[Path, Generator], Trial]:
+def written(
+    encoding: str, separator: str, newline: str, quoted: bool, suffix: str
+) -> Callable[[Path, Generator], Trial]:
     def build(folder: Path, rng: Generator) -> Trial:
         names, labels = [f"{number}.png" for number in range(4)], ["naïve", "a, b", 'say "x"', "naïve"]
         answers = some_images(folder, rng, names)
         rows = [["path", "label"], *map(list, zip(names, labels, strict=True))]
-        text = as_csv(rows, separator=separator, newline=newline, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
+        text = as_csv(
+            rows, separator=separator, newline=newline, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
+        )
         bare = encoding == "utf-16-be-bare"
         (folder / f"t{suffix}").write_bytes(text.encode("utf-16-be" if bare else encoding))
         reads: Expect = Reads(answers, dict(zip(names, labels, strict=True)), sorted(set(labels)))
@@ -310,9 +316,15 @@ TEXTS: dict[str, tuple[str | bytes, Expect]] = {
     ),
     "same-file-twice": ("path,label\na.png,x\na.png,x\nb.png,y\n", Reads(None, {"a.png": "x", "b.png": "y"})),
     "same-file-two-labels": ("path,label\na.png,x\na.png,y\nb.png,y\n", either(Reads(None), refused("label"))),
-    "long-cell": (f"path,label\na.png,{'x' * 200_000}\nb.png,y\n", either(Reads(None, {"b.png": "y"}), refused("field", "long"))),
+    "long-cell": (
+        f"path,label\na.png,{'x' * 200_000}\nb.png,y\n",
+        either(Reads(None, {"b.png": "y"}), refused("field", "long")),
+    ),
     "many-columns": (
-        "path,label," + ",".join(f"c{i}" for i in range(3000)) + "\n" + "".join(f"{n}.png,x{',1' * 3000}\n" for n in "ab"),
+        "path,label,"
+        + ",".join(f"c{i}" for i in range(3000))
+        + "\n"
+        + "".join(f"{n}.png,x{',1' * 3000}\n" for n in "ab"),
         Reads(None, {"a.png": "x", "b.png": "x"}),
     ),
 }
@@ -374,16 +386,33 @@ def split_by(train: str, other: str, column: str = "split") -> Callable[[Path, G
         names = [f"{number}.png" for number in range(6)]
         answers = some_images(folder, rng, names)
         words = [train] * 4 + [other] * 2
-        (folder / "t.csv").write_text(as_csv([["path", "label", column], *([n, "ab"[i % 2], w] for i, (n, w) in enumerate(zip(names, words, strict=True)))]))
+        (folder / "t.csv").write_text(
+            as_csv(
+                [
+                    ["path", "label", column],
+                    *([n, "ab"[i % 2], w] for i, (n, w) in enumerate(zip(names, words, strict=True))),
+                ]
+            )
+        )
         inside = {name: answers[name] for name in names[:4]}
         outside = {name: answers[name] for name in names[4:]}
         part = OTHERS[other]
         if part is None:  # neither trained on nor lost without a word
-            return Trial(folder / "t.csv", either(refused(column), Parts({"train": Reads(inside)}, said=("2 ", column))))
+            return Trial(
+                folder / "t.csv", either(refused(column), Parts({"train": Reads(inside)}, said=("2 ", column)))
+            )
         right: Expect = Parts({"train": Reads(inside, None, ["a", "b"]), part: Reads(outside, None, ["a", "b"])})
-        plain = train.strip().lower() in ("train", "training") and other.lower() in ("test", "testing", "val", "valid", "validation")
+        plain = train.strip().lower() in ("train", "training") and other.lower() in (
+            "test",
+            "testing",
+            "val",
+            "valid",
+            "validation",
+        )
         unread = Reads(answers, said=(column, "split"))
-        return Trial(folder / "t.csv", right if plain and column == "split" else Either((right, refused(column, other), unread)))
+        return Trial(
+            folder / "t.csv", right if plain and column == "split" else Either((right, refused(column, other), unread))
+        )
 
     return build
 
@@ -417,5 +446,3 @@ def cases() -> Iterator[Case]:
             yield Case(f"tables/split/{train!r}-{other!r}", 3, split_by(train, other))
     for column in ("Split", "subset", "set", "partition", "fold"):
         yield Case(f"tables/split-column/{column}", 3, split_by("train", "test", column))
-
-

@@ -57,13 +57,20 @@ def attempt(act: Any, data: Any, folder: Path, options: dict[str, Any], seconds:
     """The outcome of `act`, from a working folder of its own, with all that it says."""
     lines: list[str] = []
     stream = io.StringIO()
-    with tempfile.TemporaryDirectory(prefix="hostile-cwd") as cwd, listening(lines), inside(cwd), bounded(seconds):
-        with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                value = act(data, folder, **options)
-            except (Exception, SystemExit, Hang) as error:
-                return Failed(error, lines + stream.getvalue().splitlines())
+    with (
+        tempfile.TemporaryDirectory(prefix="hostile-cwd") as cwd,
+        contextlib.redirect_stdout(stream),
+        contextlib.redirect_stderr(stream),
+        warnings.catch_warnings(),
+        listening(lines),
+        inside(cwd),
+        bounded(seconds),
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            value = act(data, folder, **options)
+        except (Exception, SystemExit, Hang) as error:
+            return Failed(error, lines + stream.getvalue().splitlines())
     heard = lines + stream.getvalue().splitlines()
     return Read(value, heard) if act is read_all else Answer(value, heard)
 
