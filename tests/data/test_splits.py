@@ -164,6 +164,7 @@ def test_folders_under_other_names(tmp_path):
     ("folders", "message"),
     [
         (("trainA", "trainB", "testA", "testB"), "folders that may be parts, testA, testB, trainA, trainB"),
+        (("x_train", "x_test", "y_train"), "folders that may be parts, x_test, x_train:"),
         (("cat/train", "cat/test", "dog/train", "dog/test"), "has the parts test and train inside its folder 'cat'"),
         (("images/train", "images/val"), "inside its folder 'images'"),
     ],

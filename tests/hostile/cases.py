@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hostile import images, tables
+from hostile import images, leaks, tables
 from hostile.case import Case
 
-ROOMS = (images, tables)
+ROOMS = (images, tables, leaks)
 
 
 def all_cases() -> list[Case]:

@@ -264,7 +264,8 @@ def jpeg_with(name: str) -> Callable[[Path, Generator], Trial]:
 
 CLAIMS: dict[str, Callable[[int, int], tuple[str, bytes]]] = {
     "png": lambda h, w: ("x.png", b"\x89PNG\r\n\x1a\n"
-                         + png_chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 2, 0, 0, 0)) + png_chunk(b"IDAT", zlib.compress(bytes(100))) + png_chunk(b"IEND", b"")),
+                         + png_chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 2, 0, 0, 0))
+                         + png_chunk(b"IDAT", zlib.compress(bytes(100))) + png_chunk(b"IEND", b"")),
     "bmp": lambda h, w: ("x.bmp", b"BM" + struct.pack("<IHHIIiiHHIIiiII", 154, 0, 0, 54, 40, w, h, 1, 24, *[0] * 6)
                          + bytes(100)),
     "gif": lambda h, w: ("x.gif", b"GIF89a" + struct.pack("<HHBBB", w % 65536, h % 65536, 0x80, 0, 0) + bytes(6) + b","

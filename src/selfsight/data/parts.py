@@ -24,6 +24,7 @@ PARTS = {word: part for part, words in WORDS.items() for word in words}
 FILLERS = "dataset|sets?|data|images?|imgs?|pictures|split|part|folder"
 FILLED = re.compile(f"({FILLERS})$|^({FILLERS})")
 YEAR = re.compile(r"(?<=[a-z])(19|20)\d\d$")
+LAST_WORD = re.compile(r"(.+)[ _.-]+([^ _.-]+)")
 NUMBERED = re.compile(r"(train|training|test|testing|val|valid|validation)([ _.-]?\d+|[ _.-]?[a-z]|[ _.-].*)")
 COLUMNS = ("split", "splits", "subset", "set", "partition", "part", "phase", "usage", "fold")
 PROPER = "train, val and test"
@@ -93,7 +94,8 @@ def part_folders(folders: list[str], named: str) -> dict[str, str]:
     They are parts where the training part has another one beside it, or where all are parts.
 
     Raises:
-        ValueError: for two folders of one part, and for names such as trainA and test_1 that may be parts.
+        ValueError: for two folders of one part, and for names such as trainA and test_1, or x_train and x_test, that
+            may be parts.
     """
     words = [folder for folder in folders if part_of(folder) is not None]
     parts = {part_of(folder) for folder in words}
@@ -101,12 +103,28 @@ def part_folders(folders: list[str], named: str) -> dict[str, str]:
         return by_part(words, named)
     alike = {folder: match[1] for folder in folders if (match := NUMBERED.fullmatch(folder.lower()))}
     kinds = {part_of(word) for word in alike.values()} | parts
+    if "train" not in kinds or len(kinds) < 2:
+        alike, kinds = ending_alike(folders)
     if "train" in kinds and len(kinds) > 1:
         raise ValueError(
             f"{named} has folders that may be parts, {listed([printable(one) for one in alike], 4)}: call its parts "
             f"{PROPER}, or rename these where they are classes"
         )
     return {}
+
+
+def ending_alike(folders: list[str]) -> tuple[dict[str, str], set[str]]:
+    """The folders that begin alike and end in words for parts, of which one is the training part, and the parts."""
+    beginnings: dict[str, dict[str, str]] = {}
+    for folder in folders:
+        match = LAST_WORD.fullmatch(folder.lower())
+        if match and part_of(match[2]):
+            beginnings.setdefault(match[1], {})[folder] = match[2]
+    for found in beginnings.values():
+        parts = {part for word in found.values() if (part := part_of(word))}
+        if "train" in parts and len(parts) > 1:
+            return found, parts
+    return {}, set()
 
 
 def by_split_column(source: Source) -> dict[str, Source]:
