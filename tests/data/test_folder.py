@@ -274,6 +274,13 @@ def test_folders_called_by_numbers_are_classes_in_their_order(tmp_path):
     assert numeric_metadata(source)["label"].tolist() == [-1, 100, 20, 3]
 
 
+def test_folders_whose_names_differ_in_spaces_are_two_classes(tmp_path):
+    for name in ("a", " a", " "):
+        write(tmp_path / name / "1.png", picture(4, 4))
+    source = open_source(tmp_path)
+    assert source.classes == [" ", " a", "a"] and sorted(source.labels) == [0, 1, 2]
+
+
 def test_folders_of_missing_words_are_classes(tmp_path):
     for name in ("None", "NA", "null", "nan"):
         write(tmp_path / name / "x.png", picture(4, 4))

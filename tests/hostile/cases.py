@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hostile import images, leaks, tables
+from hostile import images, leaks, names, tables
 from hostile.case import Case
 
-ROOMS = (images, tables, leaks)
+ROOMS = (images, tables, leaks, names)
 
 
 def all_cases() -> list[Case]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from selfsight.data.files import EXPECTED, SUFFIXES, FileSource
-from selfsight.data.labels import NO_LABEL, Labels, encode_labels, with_labels
+from selfsight.data.labels import NO_LABEL, Labels, sorted_names, with_labels
 from selfsight.data.parts import part_folders, part_of
 from selfsight.data.sources import Source
 from selfsight.naming import RUN_MARKER, listed, printable
@@ -57,9 +57,9 @@ class FolderSource(FileSource):
 
 
 def read_labels_of_folders(folders: list[str], classes: list[str] | None = None) -> Labels:
-    """Codes of the folders' names, in the order of `classes` where they are given."""
+    """Codes of the folders' names as they are, in the order of `classes` where they are given."""
     if classes is None:
-        return Labels(*encode_labels(np.array(folders, dtype=object)))
+        classes = sorted_names(set(folders) - {"", str(NO_LABEL)})
     code = {name: number for number, name in enumerate(classes)}
     return Labels(np.array([code.get(folder, NO_LABEL) for folder in folders], dtype=np.int64), list(classes))
 
