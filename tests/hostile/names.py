@@ -34,12 +34,10 @@ NAMES = {
     "yaml-list": "- a", "yaml-map": "{a: 1}", "yaml-anchor": "&a", "yaml-tag": "!!str", "digits": "digits",
     "composed": "caf\u00e9", "apart": "cafe\u0301", "chinese": "猫", "arabic": "قطة", "hebrew": "חתול", "thai": "แมว",
     "emoji": "🐱", "family": "👨‍👩‍👧", "right-to-left": "\u202eabc", "no-width": "a\u200bb",
-    "mark": "\ufeffa",
-    "line-separator": "a\u2028b", "no-break": "a\u00a0b", "full-width": "１２",
-    "bytes-latin": "caf\udce9", "bytes-shift-jis": "\udc94L", "bytes-half": "a\udcc3", "bytes-all": "\udc80\udcff\udcfe", "long": "x" * 240,
-    "long-script": "猫" * 80, "dots": "a.b.c", "dot-at-end": "a.",
-    "two-suffixes": "a.tar", "capital": "A", "con": "CON",
-    "train": "train", "test": "test", "runs": "runs",
+    "mark": "\ufeffa", "line-separator": "a\u2028b", "no-break": "a\u00a0b", "full-width": "１２",
+    "bytes-latin": "caf\udce9", "bytes-shift-jis": "\udc94L", "bytes-half": "a\udcc3", "long": "x" * 240,
+    "bytes-all": "\udc80\udcff\udcfe", "long-script": "猫" * 80, "dots": "a.b.c", "dot-at-end": "a.", "two-suffixes": "a.tar",
+    "capital": "A", "con": "CON", "train": "train", "test": "test", "runs": "runs",
 }  # fmt: skip
 
 
@@ -81,10 +79,10 @@ def named_class(name: str) -> Callable[[Path, Generator], Trial]:
 
 
 TWINS = {
-    "space-before": ("a", " a"), "space-behind": ("a", "a "), "no-break-space": ("a", "a\u00a0"), "space-alone": ("a", " "),
-    "capital": ("a", "A"), "composed": ("\u00e9", "e\u0301"), "zero-before": ("1", "01"),
-    "point": ("1", "1.0"),
-    "full-width": ("1", "１"), "minus-one": ("0", "-1.0"), "hidden-sign": ("a", "a\u200b"), "quoted": ("a", "'a'"),
+    "space-before": ("a", " a"), "space-behind": ("a", "a "), "no-break-space": ("a", "a\u00a0"),
+    "space-alone": ("a", " "), "capital": ("a", "A"), "composed": ("\u00e9", "e\u0301"), "zero-before": ("1", "01"),
+    "point": ("1", "1.0"), "full-width": ("1", "１"), "minus-one": ("0", "-1.0"), "hidden-sign": ("a", "a\u200b"),
+    "quoted": ("a", "'a'"),
 }  # fmt: skip
 
 
