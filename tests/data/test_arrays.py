@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -149,3 +151,30 @@ def test_digits_are_scikit_learns():
     assert source.labels.tolist() == bundle.target.tolist()
     mean, std = mean_and_std(source)
     np.testing.assert_allclose([mean[0], std[0]], [bundle.images.mean() / 16, bundle.images.std() / 16], rtol=1e-6)
+
+
+@pytest.mark.parametrize("held", ["npy", "npz", "memory"])
+def test_one_image_in_colour_is_not_many_grey_ones(held, tmp_path):
+    image = np.zeros((9, 8, 3), np.uint8)
+    data = image if held == "memory" else tmp_path / f"a.{held}"
+    if held == "npy":
+        np.save(data, image)
+    elif held == "npz":
+        np.savez(data, images=image)
+    with pytest.raises(ValueError, match=r"shape \(9, 8, 3\), as one image in colour"):
+        open_source(data)
+
+
+@pytest.mark.parametrize("contents", ["zip", "number", "text", "header"])
+def test_what_numpy_reads_and_is_no_array(contents, tmp_path):
+    path = tmp_path / ("a.npy" if contents in ("zip", "header") else "a.npz")
+    if contents == "header":  # of which Python's tokenizer finds no end
+        path.write_bytes(b"\x93NUMPY\x01\x00\x76\x00" + b"(" * 117 + b"\n" + bytes(90))
+    elif contents == "text":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("images.npy", "no array")
+    else:
+        with path.open("wb") as file:
+            np.savez(file, images=np.array(3))
+    with pytest.raises(ValueError, match=path.name):
+        open_source(path)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hostile import images, leaks, names, tables
+from hostile import arrays, images, leaks, names, tables
 from hostile.case import Case
 
-ROOMS = (images, tables, leaks, names)
+ROOMS = (images, arrays, tables, leaks, names)
 
 
 def all_cases() -> list[Case]:

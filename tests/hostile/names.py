@@ -36,8 +36,8 @@ NAMES = {
     "emoji": "🐱", "family": "👨‍👩‍👧", "right-to-left": "\u202eabc", "no-width": "a\u200bb",
     "mark": "\ufeffa", "line-separator": "a\u2028b", "no-break": "a\u00a0b", "full-width": "１２",
     "bytes-latin": "caf\udce9", "bytes-shift-jis": "\udc94L", "bytes-half": "a\udcc3", "long": "x" * 240,
-    "bytes-all": "\udc80\udcff\udcfe", "long-script": "猫" * 80, "dots": "a.b.c", "dot-at-end": "a.", "two-suffixes": "a.tar",
-    "capital": "A", "con": "CON", "train": "train", "test": "test", "runs": "runs",
+    "bytes-all": "\udc80\udcff\udcfe", "long-script": "猫" * 80, "dots": "a.b.c", "dot-at-end": "a.",
+    "two-suffixes": "a.tar", "capital": "A", "con": "CON", "train": "train", "test": "test", "runs": "runs",
 }  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from selfsight.data.arrays import ArraySource
+from selfsight.data.arrays import ArraySource, only_array, refuse_one_image
 from selfsight.data.datasets import label_columns
+from selfsight.data.decoding import DECODE_ERRORS
 from selfsight.data.items import IMAGE_KEYS, LABEL_KEYS
 from selfsight.data.parts import ORDER, part_of
 from selfsight.data.sources import Source
@@ -23,7 +24,7 @@ def array_errors(path: Path) -> Iterator[None]:
     """Name the file in whatever keeps NumPy from reading it, a pickle above all."""
     try:
         yield
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
+    except (*DECODE_ERRORS, BadZipFile, MemoryError) as error:
         raise ValueError(f"{path} cannot be read as an array: {error}") from error
 
 
@@ -36,8 +37,8 @@ def archive_splits(path: Path, channels: int | None) -> dict[str, Source]:
         parts = [part for part in (*ORDER, "all") if (part, "image") in chosen]
         parts = [part for part in parts if part != "all"] or parts
         chosen |= {(part, "label"): key for part, key in keys_of(found, LABEL_KEYS).items()}
-        images = {part: archive[chosen[part, "image"]] for part in parts}
-        labels = {part: archive[chosen[part, "label"]] for part in parts if (part, "label") in chosen}
+        images = {part: only_array(archive[chosen[part, "image"]]) for part in parts}
+        labels = {part: only_array(archive[chosen[part, "label"]]) for part in parts if (part, "label") in chosen}
     if not images:
         raise ValueError(f"{path} has no 'images', 'train_images' or 'x' but {', '.join(found)}")
     return labelled(path, images, labels, channels)
@@ -61,6 +62,11 @@ def labelled(
     path: Path, images: dict[str, np.ndarray], labels: dict[str, np.ndarray], channels: int | None
 ) -> dict[str, Source]:
     """A source a part, with the codes of the labels of all parts together."""
+    for part, array in images.items():
+        if array.ndim == 0:
+            raise ValueError(f"{path} holds a single number in place of images")
+        if part not in labels:
+            refuse_one_image(array.shape, channels, str(path))
     for part, values in labels.items():
         if values.ndim == 0 or len(values) != len(images[part]):
             raise ValueError(f"{path} has {len(images[part]):,} images and labels {values.shape} of {part!r}")

@@ -53,10 +53,26 @@ def channel_axis(shape: Sequence[int], channels: int | None = None, *, of: str =
     raise ValueError(f"{shown}: cannot tell which axis holds channels; name their number, {ends}{volume}")
 
 
+def refuse_one_image(shape: Sequence[int], channels: int | None, name: str) -> None:
+    """Raise a `ValueError` for an array `(N, H, W)` that is one image `(H, W, C)` in colour."""
+    if len(shape) == 3 and shape[-1] <= FEW < shape[0] and channels is None and shape[1] > FEW:
+        raise ValueError(
+            f"{name} has shape {tuple(shape)}, as one image in colour: add an axis, images[None]; or say "
+            "channels=1 where it is many grey ones"
+        )
+
+
 def is_volume(shape: Sequence[int]) -> bool:
     """Whether three axes are surely space: all of a length, or none at the ends short enough to be channels."""
     shorter = min(shape[0], shape[-1])
     return len(set(shape)) == 1 or (shorter > MOST_BANDS and 2 * shorter >= max(shape))
+
+
+def only_array(found: object) -> np.ndarray:
+    """What NumPy read of a file. Raises a `ValueError` where that is no array."""
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f"it holds {type(found).__name__}, and no array")
+    return found
 
 
 def as_channels_first(array: np.ndarray | Tensor, axis: int | None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from io import BytesIO
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from selfsight.data.values import UnreadableImage
 __all__ = ["DECODE_ERRORS", "ImageFormat", "UnreadableImage", "decode", "encoded_shape", "resample", "shrink"]
 
 LONGEST = 3  # the long side is kept below this many times the short side asked for
-# what Pillow's readers raise for files that are cut short or written over, as their many authors chose
+# what Pillow's and NumPy's readers raise for files that are cut short or written over, as their many authors chose
 BROKEN = (
     OSError,
     ValueError,
@@ -41,6 +42,7 @@ BROKEN = (
     AttributeError,
     struct.error,
     zlib.error,
+    TokenError,
 )
 DECODE_ERRORS = (*BROKEN, Image.DecompressionBombError)
 PNG = b"\x89PNG\r\n\x1a\n"

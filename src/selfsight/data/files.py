@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from selfsight.data.arrays import as_channels_first, channel_axis
+from selfsight.data.arrays import as_channels_first, channel_axis, only_array
 from selfsight.data.decoding import DECODE_ERRORS, UnreadableImage, decode, encoded_shape, shrink
 from selfsight.data.kinds import SAMPLES, ImageFormat, Kind, common_format, kind_of, misread, say_kinds, tag
 from selfsight.data.sources import Source, Stored, range_of
@@ -187,7 +187,10 @@ def load_array(path: str, channels: int | None = None) -> tuple[Tensor, bool]:
     """The image `(C, *S)` of a `.npy` file, or of a TIFF as `read_tiff` has it, and whether there are more in it."""
     if not is_npy(path):
         return read_tiff(path)
-    array = np.load(path, allow_pickle=False)
+    try:
+        array = only_array(np.load(path, allow_pickle=False))
+    except MemoryError as error:
+        raise ValueError("it claims to be larger than the memory") from error
     return as_channels_first(array, channel_axis(array.shape, channels, of="it")), False
 
 

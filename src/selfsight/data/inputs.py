@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from selfsight.data.arrays import ArraySource
+from selfsight.data.arrays import ArraySource, refuse_one_image
 from selfsight.data.datasets import DatasetSource, label_columns
 from selfsight.data.hugging_face import hugging_face_source, is_hugging_face
 from selfsight.data.items import IMAGE_KEYS, find_key, is_image, is_nested, label_key
@@ -27,7 +27,6 @@ EXPECTED = (
     "data set with a length"
 )
 ORDER_FIX = "it can only be read from its beginning; give a list of its images, or a data set with a length"
-FEW = 4
 
 
 def read_object(
@@ -114,11 +113,7 @@ def array_source(images: Any, labels: Any, channels: int | None, name: str = "ar
     complex_ = images.is_complex() if isinstance(images, Tensor) else images.dtype.kind == "c"
     if complex_:
         raise ValueError(f"arrays of {images.dtype} are not images: take abs() of {name}")
-    if images.ndim == 3 and images.shape[-1] <= FEW < len(images) and channels is None and images.shape[1] > FEW:
-        raise ValueError(
-            f"{name} has shape {tuple(images.shape)}, as one image in colour: add an axis, images[None]; or say "
-            "channels=1 where it is many grey ones"
-        )
+    refuse_one_image(images.shape, channels, name)
     metadata, classes = None, None
     if labels is not None:
         count = rows_of(labels)

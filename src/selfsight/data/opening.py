@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from selfsight.data.archives import archive_splits, array_errors
-from selfsight.data.arrays import ArraySource, digits
+from selfsight.data.arrays import ArraySource, digits, only_array, refuse_one_image
 from selfsight.data.classes import share_classes
 from selfsight.data.files import SUFFIXES
 from selfsight.data.folder import FolderSource, folder_splits
@@ -176,7 +176,8 @@ def _splits_of_path(path: Path, label: str, path_column: str, channels: int | No
         return by_split_column(TableSource(path, label=label, path_column=path_column, channels=channels))
     if suffix == ".npy":
         with array_errors(path):
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = only_array(np.load(path, mmap_mode="r", allow_pickle=False))
+        refuse_one_image(array.shape, channels, str(path))
         return {"all": ArraySource(array, name=str(path), channels=channels)}
     if suffix == ".npz":
         return archive_splits(path, channels)
