@@ -261,7 +261,7 @@ NPY: dict[str, tuple[Callable[[np.ndarray, Generator], bytes], str]] = {
     "claims-more": (lambda a, r: header("'descr': '|u1', 'fortran_order': False, 'shape': (9000, 9000)"), "bad"),
     "claims-terabyte": (lambda a, r: header("'descr': '|u1', 'fortran_order': False, 'shape': (10**6, 10**6)"), "bad"),
     "claims-exabyte": (lambda a, r: header("'descr': '|u1', 'fortran_order': False, 'shape': (10**18, 3)"), "bad"),
-    "claims-memory": (lambda a, r: header(f"'descr': '|u1', 'fortran_order': False, 'shape': ({10**6}, 999999)"), "bad"),
+    "claims-memory": (lambda a, r: header("'descr': '|u1', 'fortran_order': False, 'shape': (1000000, 999999)"), "bad"),
     "claims-negative": (lambda a, r: header("'descr': '|u1', 'fortran_order': False, 'shape': (-8, 9)"), "bad"),
     "claims-text": (lambda a, r: header("'descr': '|u1', 'fortran_order': False, 'shape': ('8', 9)"), "bad"),
     "no-shape": (lambda a, r: header("'descr': '|u1', 'fortran_order': False"), "bad"),
