@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 WORKERS ?= auto
 
-.PHONY: demo test lint types bench docs site clean
+.PHONY: demo test hostile lint types bench docs site clean
 
 demo: $(VENV)/.ready ## the main job on embedded real data
 	@$(BIN)/selfsight demo --out runs/demo --overwrite
 
 test: $(VENV)/.ready-dev
 	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+hostile: $(VENV)/.ready-dev ## try all of tests/hostile; make hostile CASES=tables/ tries those whose names hold it
+	@$(BIN)/python -m tests.hostile $(CASES)
 
 lint: $(VENV)/.ready-dev
 	@$(BIN)/ruff check .

@@ -214,6 +214,17 @@ def test_results_on_other_data_lie_side_by_side(run, archive, digits, tmp_path):
         ({"protocols": [object()]}, "protocols are names"),
         ({"pretrained": True}, "its own: leave it out"),
         ({"overwrite": True}, "none is named"),
+        ({"overwrite": 1}, "overwrite is True or False"),
+        ({"baselines": "yes"}, "baselines is True or False"),
+        ({"channels": 0}, "channels is at least 1"),
+        ({"channels": "rgb"}, "channels is a whole number"),
+        ({"label": ""}, "label is a name and not empty"),
+        ({"path_column": 3}, "path_column is a name"),
+        ({"test_split": ""}, "test_split is a name"),
+        ({"group": 3}, "group is a name"),
+        ({"temperature": True}, "temperature is above 0"),
+        ({"seed": 2**64}, "seed is at most"),
+        ({"max_bad": "few"}, "max_bad is"),
     ],
 )
 def test_each_option_is_checked_where_it_enters(run, options, message, tmp_path):

@@ -105,6 +105,7 @@ def test_mistakes_are_named_before_anything_is_read(tmp_path):
         ({"format": "tflite", "out": "x.tflite"}, "one of onnx, state_dict, safetensors"),
         ({"format": "onnx", "out": "x.pt"}, r"ends in \.onnx"),
         ({"format": "state_dict", "out": "x.onnx"}, r"ends in \.pt or \.pth"),
+        ({"format": "onnx", "out": "x.onnx", "overwrite": 1}, "overwrite is True or False"),
     ):
         with pytest.raises(ValueError, match=message):
             export(tmp_path / "nowhere", **settings)

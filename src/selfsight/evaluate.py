@@ -96,16 +96,19 @@ def evaluate(
     """
     from selfsight.data.classes import unseen_classes
     from selfsight.probes.features import Reader, check_reading
-    from selfsight.probes.options import check_neighbours
+    from selfsight.probes.options import check_neighbours, check_switches, check_words
     from selfsight.probes.protocols import judge, protocol_names, table
     from selfsight.probes.subjects import as_encoder_reads, channels_for, find_encoder, subject_of, train_and_test
 
     names = protocol_names(protocols)
     check_neighbours(names, k, temperature)
+    check_words(label=label, path_column=path_column, test_split=test_split, group=group)
+    check_switches(baselines=baselines, pretrained=pretrained, overwrite=overwrite)
     check_reading(
         precision=precision,
         devices=devices,
         max_bad=max_bad,
+        channels=channels,
         limit=limit,
         image_size=image_size,
         batch_size=batch_size,

@@ -67,15 +67,18 @@ def export(
 def check_target(out: Path, format: str, opset: int | None, overwrite: bool) -> None:
     """Raise a `ValueError` unless `out` can be written in `format`, with what is written beside it."""
     from selfsight.outputs import check_output
-    from selfsight.probes.options import check_numbers
+    from selfsight.probes.options import check_numbers, check_switches
 
     if format not in SUFFIXES:
         raise ValueError(f"format is one of {', '.join(SUFFIXES)}, not {format!r}")
     if out.suffix not in SUFFIXES[format]:
-        raise ValueError(f"a file in format {format!r} ends in {' or '.join(SUFFIXES[format])}, got {str(out)!r}")
+        raise ValueError(
+            f"out is a file that ends in {' or '.join(SUFFIXES[format])} in format {format!r}, not {str(out)!r}"
+        )
     if opset is not None and format != "onnx":
         raise ValueError(f"opset is of the format onnx, not of {format}: leave it out")
     check_numbers(opset=opset)
+    check_switches(overwrite=overwrite)
     check_output(out, overwrite=overwrite)
     beside = out.with_suffix(".json")
     if format == "safetensors" and beside.exists():

@@ -203,6 +203,12 @@ def test_what_is_refused_in_one_line(data, message):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("data", [PIXELS, (PIXELS, LABELS), PILLOW, ["a.png"], [("a.png", 1)], Items(PILLOW)])
+def test_a_column_of_paths_is_refused_where_there_are_no_columns(data):
+    with pytest.raises(ValueError, match="path_column is a column of a table"):
+        splits(data, path_column="file")
+
+
 def test_folders_in_a_list_are_refused(pictures):
     with pytest.raises(ValueError, match="is a folder: give the folder that holds all of them, or a dictionary"):
         splits([pictures / "a", pictures / "b"])

@@ -95,6 +95,25 @@ def test_view_options_turn_knobs():
         build_augmentation(method, {"blurr": 0.1})
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("simclr", {"temperature": "hot"}, "temperature, of method_options or --method.temperature, is a number"),
+        ("simclr", {"temperature": float("nan")}, "temperature, .* is a number, not nan"),
+        ("simclr", {"temperature": True}, "temperature, .* is a number, not True"),
+        ("simclr", {"projector": []}, "projector, .* is a list of whole numbers of at least 1, one or more"),
+        ("simclr", {"projector": [-1]}, "projector, .* not"),
+        ("simclr", {"projector": 128}, "projector, .* not 128"),
+        ("dino", {"out": -5}, "out, .* is a whole number of at least 0"),
+        ("dino", {"norm_last_layer": "yes"}, "norm_last_layer, .* is True or False"),
+    ],
+)
+def test_options_of_another_type_are_named(method, options, message):
+    encoder = build_for(images(), "resnet_slim", 8, None, seed=0)
+    with pytest.raises(ValueError, match=message):
+        build_method(method, encoder, options)
+
+
 def test_options_that_with_options_carries_are_checked_too():
     encoder = build_for(images(), "resnet_slim", 8, None, seed=0)
     with pytest.raises(ValueError, match=r"no option 'temprature': did you mean 'temperature'\?"):

@@ -168,7 +168,7 @@ WRONG = {
     "max_minutes": (-1, NAN),
     "debias_weight": (0, -1, NAN, INF),
     "mean": ((123.675, 116.28, 103.53), 128, -0.1, NAN, "dark", True),
-    "std": ((58.395, 57.12, 57.375), 64, NAN),
+    "std": ((58.395, 57.12, 57.375), 64, NAN, 0, (0.2, 0.0)),
     **dict.fromkeys(("out", "weights"), ("", 5, b"run")),
     **dict.fromkeys(("label", "path_column", "split", "debias"), ("", 1)),
     **dict.fromkeys(("resume", "overwrite", "monitor", "compile"), ("false", 1, None)),

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from hostile import arrays, images, leaks, names, tables
+from hostile import arrays, images, leaks, names, options, tables
 from hostile.case import Case
 
-ROOMS = (images, arrays, tables, leaks, names)
+ROOMS = (images, arrays, tables, leaks, names, options)
+KINDS = {
+    1: "what is fixed by the run",
+    2: "numbers, classes and no label",
+    3: "what leaks from training into test",
+    4: "what is read and what is left out",
+    5: "pixels",
+    6: "values that are no numbers",
+    7: "nobody's data is lost or mixed",
+    8: "nothing waits for ever",
+    9: "options",
+    10: "Python objects",
+    11: "channels and volumes",
+}
 
 
 def all_cases() -> list[Case]:

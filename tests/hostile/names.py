@@ -397,6 +397,8 @@ def cases() -> Iterator[Case]:
             yield Case(f"names/file/{name}{suffix}", 4, named_file(name, suffix))
         yield Case(f"names/class/{name}", 4, named_class(name))
         yield Case(f"names/root/{name}", 4, named_root(name))
+    for name in TWINS:
+        yield Case(f"names/twins/{name}", 2, twin_classes(name))
     for name in (
         "newline",
         "comma",

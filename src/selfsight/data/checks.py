@@ -26,9 +26,11 @@ class BadImages:
     def __post_init__(self) -> None:
         share = isinstance(self.max_bad, float)
         if self.max_bad is not None and (
-            self.max_bad is True or not 0 <= self.max_bad <= (1 if share else float("inf"))
+            not isinstance(self.max_bad, int | float)
+            or self.max_bad is True
+            or not 0 <= self.max_bad <= (1 if share else float("inf"))
         ):
-            raise ValueError(f"max_bad is a number of images, or a share from 0.0 to 1.0, not {self.max_bad}")
+            raise ValueError(f"max_bad is a number of images, or a share from 0.0 to 1.0, not {self.max_bad!r}")
 
     def __len__(self) -> int:
         return len(self.reasons)

@@ -56,9 +56,10 @@ def read_object(
     if isinstance(data, np.ndarray) and data.dtype.kind in "US":
         return read_list([os.fsdecode(one) for one in data.ravel()], label, path_column, channels)
     if is_array(data):
-        refuse_label(label, "an array")
+        refuse_columns("an array", label=label, path_column=path_column)
         return {"all": array_source(data, None, channels)}
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        refuse_columns(f"a data set of {type(data).__name__}", path_column=path_column)
         return {"all": DatasetSource(data, channels=channels, label=label)}
     raise ValueError(f"cannot read images from {type(data).__name__}: {EXPECTED}")
 
@@ -77,10 +78,12 @@ def refuse(data: Any) -> None:
         raise ValueError(f"cannot read images from {name}: {ORDER_FIX}")
 
 
-def refuse_label(label: str, what: str) -> None:
-    """Raise `ValueError` where a column of labels is named, and there are no columns."""
+def refuse_columns(what: str, *, label: str = "label", path_column: str = "path") -> None:
+    """Raise `ValueError` where a column is named, and there are no columns."""
     if label != "label":
         raise ValueError(f"label is a column of a table, and {what} has none: leave label={label!r} out")
+    if path_column != "path":
+        raise ValueError(f"path_column is a column of a table, and {what} has none: leave {path_column!r} out")
 
 
 def is_array(data: Any) -> bool:
@@ -142,10 +145,10 @@ def read_list(items: list | tuple, label: str, path_column: str, channels: int |
         return {"all": read_pair(items, label, path_column, channels)}
     first = items[0]
     if isinstance(first, str | bytes | os.PathLike):
-        refuse_label(label, "a list of paths")
+        refuse_columns("a list of paths", label=label, path_column=path_column)
         return {"all": path_source(items, None, channels)}
     if isinstance(first, tuple | list) and first and isinstance(first[0], str | bytes | os.PathLike):
-        refuse_label(label, "a list of pairs")
+        refuse_columns("a list of pairs", label=label, path_column=path_column)
         if any(len(item) != 2 for item in items):
             raise ValueError("a list of paths and labels has items that are no pairs: give each (path, label)")
         return {"all": path_source([item[0] for item in items], [item[1] for item in items], channels)}
@@ -153,6 +156,7 @@ def read_list(items: list | tuple, label: str, path_column: str, channels: int |
         return by_split_column(
             TableSource(pd.DataFrame(list(items)), label=label, path_column=path_column, channels=channels)
         )
+    refuse_columns("a list of images", path_column=path_column)
     if is_nested(first) and not any(is_image(part) for part in first):
         try:
             nested = np.asarray(items)
@@ -199,7 +203,7 @@ def is_column(labels: Any, one_axis: bool) -> bool:
 def read_pair(pair: tuple | list, label: str, path_column: str, channels: int | None) -> Source:
     """`(images, labels)` as a source."""
     images, labels = pair
-    refuse_label(label, "(images, labels)")
+    refuse_columns("(images, labels)", label=label, path_column=path_column)
     images: Any = images.tolist() if isinstance(images, pd.Series | pd.Index) else images
     if is_array(images) and getattr(images, "dtype", None) is not None and len(images.shape) >= 3:
         return array_source(images, labels, channels, "the images")
@@ -255,7 +259,7 @@ def read_columns(data: Mapping[Any, Any], label: str, path_column: str, channels
     wanted = label_key(others) if label == "label" else label
     if others and wanted not in others:
         return None
-    source = read_pair((data[image], data[wanted] if others else None), "label", path_column, channels)
+    source = read_pair((data[image], data[wanted] if others else None), "label", "path", channels)
     more = {str(key): np.asarray(data[key]) for key in others if key != wanted}
     fit = {name: values for name, values in more.items() if values.shape == (len(source),)}
     source.metadata = source.metadata.assign(**fit)

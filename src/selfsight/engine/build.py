@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,6 +129,7 @@ def build_method(method: str | Callable[..., Method], encoder: Encoder, options:
     known = inspect.signature(getattr(builder, "func", builder)).parameters
     if not any(item.kind is item.VAR_KEYWORD for item in known.values()):
         check_names(options, [name for name in known if name != "encoder"], f"method {method_name(method)!r}")
+    check_types(options, known)
     check_ranges(options)
     built = builder(encoder, **{name: as_tuple(value) for name, value in options.items()})
     defaults = default_options(type(built))
@@ -138,6 +140,46 @@ def build_method(method: str | Callable[..., Method], encoder: Encoder, options:
                 f"leave it out"
             )
     return built
+
+
+def check_types(options: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> None:
+    """Refuse what is no number, switch or width where the method's signature asks for one."""
+    for name, value in options.items():
+        if name not in known:
+            continue
+        kind = known[name].annotation
+        kind = (kind if isinstance(kind, str) else inspect.formatannotation(kind)).replace(" ", "")
+        kind, optional = kind.removesuffix("|None"), kind.endswith("|None")
+        if kind not in TYPES or (optional and value is None):
+            continue
+        wanted, holds = TYPES[kind]
+        if not holds(value) or (kind in SEQUENCES and len(value) == 0 and known[name].default != ()):
+            raise ValueError(f"{name}, of method_options or --method.{name}, is {wanted}, not {value!r}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether this is a finite number, and no switch."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(value: Any, least: int = 0) -> bool:
+    """Whether this is a whole number of at least `least`."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+
+
+def are_widths(value: Any) -> bool:
+    """Whether these are widths of layers."""
+    return isinstance(value, list | tuple) and all(is_whole(one, least=1) for one in value)
+
+
+SEQUENCES = ("Sequence[int]", "collections.abc.Sequence[int]")
+TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "float": ("a number", is_number),
+    "int": ("a whole number of at least 0", is_whole),
+    "bool": ("True or False", lambda value: isinstance(value, bool)),
+    "str": ("a word", lambda value: isinstance(value, str)),
+    **dict.fromkeys(SEQUENCES, ("a list of whole numbers of at least 1, one or more", are_widths)),
+}
 
 
 def check_ranges(options: Mapping[str, Any]) -> None:

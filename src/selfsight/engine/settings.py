@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,12 @@ def is_share_or_count(value: Any) -> bool:
     return (is_a(value, Integral) and value >= 0) or (is_a(value, Real) and 0 <= value <= 1)
 
 
-def are_pixels(value: Any) -> bool:
-    """Numbers of at least 0 and at most 1, which pixels are."""
+def are_pixels(value: Any, above_0: bool = False) -> bool:
+    """Numbers of at least 0 (or above it) and at most 1, which pixels are."""
     values = [value] if is_a(value, Real) else value
     if isinstance(values, str) or (not isinstance(values, Sequence) and not hasattr(values, "__iter__")):
         return False
-    return all(is_a(item, Real) and 0 <= item <= 1 for item in values)
+    return all(is_a(item, Real) and 0 <= item <= 1 and not (above_0 and item == 0) for item in values)
 
 
 WORD = Rule(lambda value: isinstance(value, str) and value != "", "a name and not empty")
@@ -80,6 +81,11 @@ BUNDLE = Rule(lambda value: isinstance(value, Mapping), 'a dictionary of options
 PIXELS = Rule(
     are_pixels,
     "of pixels mapped to [0, 1], one for all channels or one for each (of pixels in 0..255 give a 255th)",
+    optional=True,
+)
+SPREAD = Rule(
+    partial(are_pixels, above_0=True),
+    "above 0, of pixels mapped to [0, 1], one for all channels or one for each (of pixels in 0..255 give a 255th)",
     optional=True,
 )
 ABOVE_0 = "above 0"
@@ -114,7 +120,7 @@ RULES: dict[str, Rule] = {
     "debias_weight": number(lambda value: 0 < value < math.inf, "above 0 (leave debias out to train without it)"),
     "debias_form": one_of("kl", "moments"),
     "mean": PIXELS,
-    "std": PIXELS,
+    "std": SPREAD,
     "seed": whole(0, MOST_SEED),
     "weights": PATH,
     "compile": SWITCH,

@@ -198,7 +198,13 @@ def build_encoder(
     timm_name, arguments = timm_call(name, image_size, channels, options)
     if pretrained and (name in ALIASES or not timm.is_model_pretrained(name)):
         raise ValueError(f"nobody published weights of {name!r}: leave pretrained out, or choose another encoder")
-    model = create_timm(timm_name, arguments, pretrained=pretrained)
+    try:
+        model = create_timm(timm_name, arguments, pretrained=pretrained)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        if not options:
+            raise
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        raise ValueError(f"timm cannot build {name!r} with encoder_options {given}: {error}") from error
     _check_patches(model, name, sizes(image_size))
     stem = _choose_stem(model, name, stem, max(sizes(image_size)))
     if stem == "small":
@@ -313,6 +319,9 @@ def sizes(size: int | tuple[int, ...], dims: int = 2) -> tuple[int, ...]:
 
 def plain_options(options: dict[str, Any]) -> dict[str, Any]:
     """Options as JSON will give them back."""
+    for key, value in options.items():  # timm only finds out while it trains
+        if key.endswith("_rate") and not (isinstance(value, int | float) and 0 <= value < 1):
+            raise ValueError(f"{key}, of encoder_options, is a share from 0 to below 1, not {value!r}")
     try:
         return json.loads(json.dumps(options))
     except TypeError as error:

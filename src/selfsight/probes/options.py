@@ -6,7 +6,10 @@ import math
 from numbers import Integral
 from typing import Any
 
-LEAST = {"image_size": 1, "batch_size": 1, "workers": 0, "limit": 1, "k": 1, "seed": 0, "opset": 1}
+LEAST = {
+    "image_size": 1, "batch_size": 1, "workers": 0, "limit": 1, "k": 1, "seed": 0, "opset": 1, "channels": 1
+}  # fmt: skip
+MOST = {"seed": 2**63 - 1}
 
 
 def check_numbers(**options: Any) -> None:
@@ -18,6 +21,22 @@ def check_numbers(**options: Any) -> None:
             raise ValueError(f"{name} is a whole number, not {value!r}")
         if value < LEAST[name]:
             raise ValueError(f"{name} is at least {LEAST[name]}, not {value}")
+        if value > MOST.get(name, math.inf):
+            raise ValueError(f"{name} is at most {MOST[name]}, not {value}")
+
+
+def check_words(**options: Any) -> None:
+    """Raise a `ValueError` for an option that is no word, or an empty one; None is unset."""
+    for name, value in options.items():
+        if value is not None and (not isinstance(value, str) or not value):
+            raise ValueError(f"{name} is a name and not empty, not {value!r}")
+
+
+def check_switches(**options: Any) -> None:
+    """Raise a `ValueError` for an option that is neither True nor False."""
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is True or False, not {value!r}")
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -29,7 +48,7 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
 def check_neighbours(protocols: list[str], k: int, temperature: float) -> None:
     """Refuse what means nothing to kNN, or is asked of it where it is not asked for."""
     check_numbers(k=k)
-    if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+    if not isinstance(temperature, int | float) or temperature is True or not 0 < temperature < math.inf:
         raise ValueError(f"temperature is above 0, not {temperature!r}")
     for name, value, usual in (("k", k, 20), ("temperature", temperature, 0.07)):
         if value != usual and "knn" not in protocols:
