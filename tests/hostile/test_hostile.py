@@ -38,6 +38,7 @@ def sample(cases: Iterable[Case]) -> list[Case]:
 CHOSEN = sample(CASES)
 
 
+@pytest.mark.filterwarnings("ignore")  # odd data make other libraries warn
 @pytest.mark.parametrize("case", CHOSEN, ids=[case.name.encode("unicode_escape").decode() for case in CHOSEN])
 def test_case(case: Case, tmp_path):
     problem = problem_of(case, tmp_path)
