@@ -256,3 +256,12 @@ def test_channels_of_a_pretrained_name_and_of_encoders():
     assert channels_for("resnet18", pretrained=True) == 3 and channels_for("resnet18") is None
     with pytest.raises(ValueError, match="takes images of 1 channels"):
         channels_for(build_encoder("resnet_slim", image_size=8, channels=1), asked=3)
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((8, 8), 3), ((8, 8, 3), 4), ((8, 8, 3), 1), ((5, 8, 8), 3)])
+def test_what_an_encoder_cannot_take_is_refused_without_advice_that_evaluate_refuses(shape, channels):
+    encoder = build_encoder("resnet_slim", image_size=8, channels=channels)
+    images = np.random.default_rng(0).integers(0, 256, (20, *shape), dtype=np.uint8)
+    with pytest.raises(ValueError, match=f"{channels} channels") as raised:
+        evaluate(encoder, (images, [0, 1] * 10))
+    assert "channels=8" not in str(raised.value) and "leave" not in str(raised.value)

@@ -33,9 +33,10 @@ def channel_axis(shape: Sequence[int], channels: int | None = None, *, of: str =
     shown = f"{of} has images of shape {tuple(shape)}"
     if len(shape) not in (2, 3, 4) or min(shape) == 0:
         raise ValueError(f"{shown}: expected 2-D or 3-D, with or without channels, and pixels")
+    asked = f"and {channels} channels are asked for, by channels= or by the encoder: give images of that many"
     if len(shape) == 2:
         if channels not in (None, 1):
-            raise ValueError(f"{shown}, which are grey, and channels is {channels}: leave it out")
+            raise ValueError(f"{shown}, which are grey, {asked}")
         return None
     first, last = ((length == channels) if channels else (length <= FEW) for length in (shape[0], shape[-1]))
     if first and last and channels is None and (shape[0] in USUAL) != (shape[-1] in USUAL):
@@ -48,6 +49,8 @@ def channel_axis(shape: Sequence[int], channels: int | None = None, *, of: str =
         return 0 if first else -1
     if len(shape) == 3 and (channels == 1 or (channels is None and is_volume(shape))):
         return None
+    if channels is not None:
+        raise ValueError(f"{shown}, {asked}")
     ends = " or ".join(f"channels={length}" for length in dict.fromkeys((shape[0], shape[-1])))
     volume = ", or channels=1 if they are grey volumes" if len(shape) == 3 else ""
     raise ValueError(f"{shown}: cannot tell which axis holds channels; name their number, {ends}{volume}")

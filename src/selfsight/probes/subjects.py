@@ -94,7 +94,8 @@ def as_encoder_reads(source: Source, spec: EncoderSpec) -> Source:
     dims = spatial_axes(source)
     if dims != spec.dims:
         raise ValueError(
-            f"{source.name} has images of {dims} axes, and the encoder takes {spec.dims}: give such images"
+            f"{source.name}, read with {source.channels} channels, has images of {dims} axes, and the encoder takes "
+            f"{spec.dims}: give such images"
         )
     return as_trained(source, spec.value_range)
 
