@@ -131,6 +131,14 @@ def test_a_tables_own_columns_survive_whatever_they_are_called(run, images, tmp_
     assert set(known["class_in_table"]) == {"z"} and {"allow_pickle", "when"} <= set(known)
 
 
+def test_a_column_named_as_numpy_names_its_own_is_read_back(run, images, tmp_path):
+    for number, image in enumerate(images[:3]):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    frame = pd.DataFrame({"path": [str(tmp_path / f"{number}.png") for number in range(3)], "features.npy": [7, 8, 9]})
+    with np.load(embed(run, frame, out=tmp_path / "f.npz")) as archive:
+        assert archive["features.npy_in_table"].tolist() == [7, 8, 9] and archive["features"].shape == (3, 256)
+
+
 def test_columns_of_objects_and_of_one_name_are_written():
     source = ArraySource(np.zeros((3, 8, 8), np.uint8), pd.DataFrame([[1, "a", {}], [2, b"b", 3], [3, None, "x"]]))
     source.metadata.columns = pd.Index(["twice", "twice", 0])
@@ -151,6 +159,21 @@ def test_outputs_are_looked_at_before_the_long_work(run, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.npz"]
     with pytest.raises(OSError, match="GB left"):
         check_space(tmp_path / "x.npz", 2**60)
+
+
+def test_what_is_read_is_not_written_over(run, images, tmp_path):
+    data = tmp_path / "d.npz"
+    np.savez(data, images=images)
+    before = data.read_bytes()
+    (tmp_path / "link.npz").symlink_to(data)
+    for out in (data, tmp_path / "link.npz"):
+        for given in (data, {"train": data}):
+            with pytest.raises(ValueError, match="which is read: choose another out"):
+                embed(run, given, out=out, overwrite=True)
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(ValueError, match="is no file"):
+        embed(run, data, out=tmp_path / "pipe.npz", overwrite=True)
+    assert data.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,17 @@ def test_results_on_other_data_lie_side_by_side(run, archive, digits, tmp_path):
         evaluate(run, archive, protocols="knn", out=tmp_path / "e.json")
 
 
+def test_overwrite_replaces_nothing_but_results(run, archive, tmp_path):
+    (tmp_path / "t.csv").write_text("path,label\na.png,a\n")
+    for out in (archive, tmp_path / "t.csv", run / "encoder.safetensors", run / "encoder.json"):
+        before = out.read_bytes()
+        with pytest.raises(ValueError, match="holds no results of evaluate"):
+            evaluate(run, archive, protocols="knn", out=out, overwrite=True)
+        assert out.read_bytes() == before
+    for _ in range(2):
+        evaluate(run, archive, protocols="knn", out=tmp_path / "e.json", overwrite=True)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

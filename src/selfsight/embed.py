@@ -71,7 +71,7 @@ def embed(
 
     from selfsight.data import splits
     from selfsight.data.parts import find_part
-    from selfsight.outputs import check_output, check_space, replacing
+    from selfsight.outputs import check_output, check_space, refuse_inputs, replacing
     from selfsight.probes.features import Reader, check_reading
     from selfsight.probes.options import check_choice, check_switches, check_words
     from selfsight.probes.subjects import as_encoder_reads, channels_for, find_encoder, is_name, subject_of
@@ -83,6 +83,7 @@ def embed(
             f"cannot write features as {out.suffix or 'a file without suffix'!r}: end out in .parquet or .npz"
         )
     check_output(out, overwrite=overwrite)
+    refuse_inputs(out, data)
     check_words(label=label, path_column=path_column, split=split)
     check_switches(pretrained=pretrained, overwrite=overwrite)
     check_choice("features", features, ("pooled", "patch"))

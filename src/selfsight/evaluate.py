@@ -92,7 +92,7 @@ def evaluate(
     max_bad: how many unreadable images are borne, as a number or a share; by default 1 %, and always ten.
     seed: of the split, the limit, the untrained encoder and the linear probe.
     out: the JSON file; by default evaluation.json in the run folder, none for a name.
-    overwrite: replace `out` where it exists.
+    overwrite: replace `out` where it exists and holds results.
     """
     from selfsight.data.classes import unseen_classes
     from selfsight.probes.features import Reader, check_reading
@@ -247,6 +247,7 @@ class Results:
 
         if out is not None:
             check_output(Path(out), overwrite=overwrite)
+            results_in(Path(out))
             return cls(Path(out))
         if overwrite:
             raise ValueError("overwrite replaces the file that out names, and none is named: leave it out")
@@ -261,17 +262,7 @@ class Results:
 
     def former(self) -> list[dict[str, Any]]:
         """The records that are there."""
-        import json
-
-        if self.path is None or not self.shared or not self.path.exists():
-            return []
-        try:
-            records = json.loads(self.path.read_text(encoding="utf-8"))
-        except ValueError:
-            records = None
-        if not isinstance(records, list) or not all(isinstance(one, dict) and "protocol" in one for one in records):
-            raise ValueError(f"{self.path} holds no results of evaluate: move it, or name another file with out")
-        return records
+        return results_in(self.path) if self.path is not None and self.shared else []
 
     def add(self, records: list[dict[str, Any]]) -> None:
         """Write the records, in place of those of the same encoder, data and settings."""
@@ -287,6 +278,21 @@ class Results:
             stream.write(json.dumps([*kept, *records], indent=2).encode() + b"\n")
         beside = f", beside {len(kept)} records on other data or with other settings" if kept else ""
         log.info("written to %s%s", self.path, beside)
+
+
+def results_in(path: Path) -> list[dict[str, Any]]:
+    """The records in a file, none where there is no file. Raises `ValueError` where it holds anything else."""
+    import json
+
+    if not path.is_file():
+        return []
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        records = None
+    if not isinstance(records, list) or not all(isinstance(one, dict) and "protocol" in one for one in records):
+        raise ValueError(f"{path} holds no results of evaluate: move it, or name another file with out")
+    return records
 
 
 def setting(record: Mapping[str, Any]) -> str:

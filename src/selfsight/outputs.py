@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 def check_output(out: Path, *, overwrite: bool) -> None:
@@ -18,6 +18,8 @@ def check_output(out: Path, *, overwrite: bool) -> None:
         raise ValueError(f"{out} is a folder: name a file in it with out")
     if os.path.lexists(out) and not overwrite:
         raise ValueError(f"{out} exists: set overwrite, or choose another out")
+    if os.path.exists(out) and not os.path.isfile(out):
+        raise ValueError(f"{out} is no file (a pipe, a socket, a device): choose another out")
     folder = existing_parent(out)
     try:
         if not folder.is_dir():
@@ -29,6 +31,34 @@ def check_output(out: Path, *, overwrite: bool) -> None:
         return
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot write {out} ({getattr(error, 'strerror', error)}): choose another out") from error
+
+
+def refuse_inputs(out: Path, *read: Any) -> None:
+    """Raise a `ValueError` where `out` is one of the files that are read, however it is spelled or linked."""
+    if not os.path.exists(out):
+        return
+    for path in paths_in(read):
+        try:
+            same = os.path.samefile(path, out)
+        except (OSError, ValueError):  # a word that names no file
+            continue
+        if same:
+            raise ValueError(f"out {out} is the file {path}, which is read: choose another out")
+
+
+def paths_in(data: Any) -> Iterator[str]:
+    """All texts in what is given as data that may be paths: in lists, pairs, dictionaries and tables, too."""
+    if isinstance(data, str | os.PathLike):
+        yield os.fspath(data)
+    elif isinstance(data, Mapping):
+        for value in data.values():
+            yield from paths_in(value)
+    elif isinstance(data, list | tuple):
+        for item in data:
+            yield from paths_in(item)
+    elif hasattr(data, "columns") and hasattr(data, "dtypes"):  # a table of pandas
+        for column in data.columns[[dtype.kind == "O" for dtype in data.dtypes]]:
+            yield from paths_in(list(data[column]))
 
 
 def check_space(out: Path, needed: int) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from selfsight.engine import claim as claims
@@ -97,6 +98,47 @@ def test_links_are_not_followed(filled, tmp_path, name):
     with pytest.raises(ValueError, match=f"did not write .{name}"):
         Claim(filled, "simclr", overwrite=True)
     assert there.exists()
+
+
+def test_images_in_a_list_or_a_table_are_not_deleted(filled, tmp_path):
+    image = str(filled / "views.png")
+    (tmp_path / "link").symlink_to(filled)
+    for data in ([image], [(image, 1)], pd.DataFrame({"file": [image]}), [str(tmp_path / "link" / "views.png")]):
+        with pytest.raises(ValueError, match="which overwrite would delete"):
+            Claim(filled, "simclr", overwrite=True, sources=(data, None))
+    Claim(filled, "simclr", overwrite=True, sources=(["a\0b", str(tmp_path / "elsewhere.png")], None))
+
+
+def test_a_foreign_config_is_neither_resumed_nor_marked(tmp_path):
+    (tmp_path / "config.yaml").write_text("settings of something else")
+    with pytest.raises(ValueError, match="holds no settings of a run"):
+        take(tmp_path, resume=True)
+    assert names(tmp_path) == {"config.yaml"}, "a marker would let overwrite delete what lies here"
+
+
+def test_resume_in_a_marked_folder_with_other_files_is_refused(tmp_path):
+    for name in (RUN_MARKER, "main.py"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match="is not empty"):
+        take(tmp_path, resume=True)
+
+
+def test_a_marker_that_is_a_link_or_a_folder_is_left_alone(tmp_path):
+    (tmp_path / "mine.json").write_text("mine")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / RUN_MARKER).symlink_to("../mine.json")
+    (tmp_path / "b" / RUN_MARKER).mkdir(parents=True)
+    for path in (tmp_path / "a", tmp_path / "b"):
+        for options in ({}, {"resume": True}, {"overwrite": True}):
+            with pytest.raises(ValueError, match="is no file of a run's"):
+                take(path, **options)
+    assert (tmp_path / "mine.json").read_text() == "mine"
+
+
+def test_a_ring_of_links_is_no_folder(tmp_path):
+    (tmp_path / "run").symlink_to("run")
+    with pytest.raises(ValueError, match="choose another out"):
+        take(tmp_path / "run", overwrite=True, sources=("digits", None))
 
 
 @pytest.mark.parametrize("source", ["", "held_out.csv", "encoder.safetensors"])

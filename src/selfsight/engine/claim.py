@@ -18,7 +18,8 @@ import yaml
 from selfsight.engine.checkpoints import write_atomically
 from selfsight.engine.run_folder import check_same_run, config_hash, open_run
 from selfsight.methods import method_name
-from selfsight.naming import RUN_MARKER
+from selfsight.naming import RUN_MARKER, printable
+from selfsight.outputs import paths_in
 
 try:
     import fcntl
@@ -143,14 +144,14 @@ class Claim:
         _held.add(self._descriptor)
         try:
             self._check()  # again, now that nobody else can change it
+            stored = (path / "config.yaml").exists()
+            if self.resume and stored:
+                check_same_run(open_run(path).config, dict(config), path)
         except ValueError:
             if not known:
                 (path / RUN_MARKER).unlink()
             raise
-        stored = (path / "config.yaml").exists()
-        if self.resume and stored:
-            check_same_run(open_run(path).config, dict(config), path)
-        else:
+        if not (self.resume and stored):
             self._fresh = True
             remove(path, marker=False)
         mark(self._descriptor, config)
@@ -187,7 +188,8 @@ class Claim:
         if not others:
             return
         marked, begun = (path / RUN_MARKER).exists(), any((path / name).exists() for name in KEPT)
-        if self.resume and ((path / "config.yaml").exists() or (marked and not begun)):
+        strange = sorted(map(printable, strangers(path))) if marked else []
+        if self.resume and ((path / "config.yaml").exists() or (marked and not begun and not strange)):
             return
         if self.resume:
             raise ValueError(f"{path} is not empty and holds no run (no config.yaml): choose another out")
@@ -198,7 +200,6 @@ class Claim:
             raise ValueError(f"{path} is not empty: {way}")
         if not marked:
             raise ValueError(f"{path} is not empty and not known to be a run (no {RUN_MARKER}): choose another out")
-        strange = sorted(strangers(path))
         if strange:
             named = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
             raise ValueError(
@@ -217,6 +218,8 @@ def hold(path: Path, *, certain: bool) -> int:
         ValueError: when another process holds it.
     """
     marker = path / RUN_MARKER
+    if os.path.lexists(marker) and (marker.is_symlink() or not marker.is_file()):
+        raise ValueError(f"{marker} is no file of a run's, but a link or a folder: choose another out")
     while True:
         descriptor = os.open(marker, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -306,11 +309,18 @@ def refuse_sources(path: Path, sources: tuple[Any, ...]) -> None:
     Raises:
         ValueError: when data or weights lie there.
     """
-    for source in sources:
-        parts = source.values() if isinstance(source, Mapping) else (source,)
-        for part in parts:
-            if not isinstance(part, (str, Path)) or not os.path.exists(part):
+    own = Path(os.path.realpath(path))
+    folders: dict[str, Path] = {}  # many images lie in few folders
+    for part in paths_in(sources):
+        try:
+            if not os.path.exists(part):
                 continue
-            there = Path(part).resolve()
-            if path.resolve() in (there, *there.parents):
-                raise ValueError(f"{part} lies in {path}, which overwrite would delete: choose another out")
+        except ValueError:  # a word that names no file
+            continue
+        folder = os.path.dirname(os.path.abspath(part))
+        if folder not in folders:
+            folders[folder] = Path(os.path.realpath(folder))
+        name = os.path.basename(os.path.abspath(part))
+        there = Path(os.path.realpath(part)) if os.path.islink(part) else folders[folder] / name
+        if own in (there, *there.parents):
+            raise ValueError(f"{part} lies in {path}, which overwrite would delete: choose another out")

@@ -34,7 +34,16 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """The resolved settings; `selfsight pretrain --config RUN/config.yaml` runs them again."""
-        return yaml.safe_load((self.path / "config.yaml").read_text())
+        file = self.path / "config.yaml"
+        try:
+            config = yaml.safe_load(file.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{file} is no longer readable ({' '.join(str(error).split())}): choose another run"
+            ) from error
+        if not isinstance(config, dict):
+            raise ValueError(f"{file} holds no settings of a run: choose another run")
+        return config
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -41,6 +41,14 @@ def known_of(parts: Mapping[str, Source], *, several: bool, form: str) -> Column
             own["class"] = names.to_numpy()
         tables.append(beside(source.metadata.reset_index(drop=True), own))
     known = pd.concat(tables, ignore_index=True)
+    if form == ".npz":  # NumPy reads an array x.npy of an archive as x
+        clash = [name for name in known if name.endswith(".npy")]
+        new = {name: free_name(name, {*known, FEATURES}) for name in clash}
+        if new:
+            log.warning(
+                "columns named as NumPy names its own: %s", said_of_names(clash, list(new.values()), known[clash])
+            )
+        known = known.rename(columns=new)
     convert: Callable[[str, pd.Series], Any] = as_arrow if form == ".parquet" else as_array
     return {str(name): convert(str(name), column) for name, column in known.items()}
 
