@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -95,6 +96,14 @@ def test_yaml_says_the_same_nested_or_flat_and_the_command_line_overrides(tmp_pa
     settings = parse("--layers", "7", "linen", "--config", str(file), "--encoder.wet", "true")
     assert settings["encoder"] == "ink" and settings["layers"] == 7
     assert settings["encoder_options"] == {"rate": 0.1, "wet": True}
+
+
+@pytest.mark.parametrize("leads_to", ["pipe", "/dev/zero"])
+def test_what_is_no_file_is_not_read_as_settings(leads_to, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "c.yaml").symlink_to(leads_to)
+    with pytest.raises(ValueError, match=r"c\.yaml is no file of settings"):
+        parse("wall", "--config", str(tmp_path / "c.yaml"))
 
 
 def test_the_positional_word_may_come_from_yaml(tmp_path):

@@ -204,6 +204,8 @@ def read_yaml(path: Path, known: Mapping[str, Parameter]) -> Settings:
     """A mapping from a YAML file, where a word is asked for as it is written there: 2024 is a folder's name."""
     import yaml
 
+    if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe may never end
+        raise ValueError(f"{path} is no file of settings, but a pipe, a socket or a device: give a .yaml file")
     try:
         text = path.read_text(encoding="utf-8")
         content, written = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)

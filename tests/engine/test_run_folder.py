@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from selfsight.engine.claim import Claim
@@ -19,6 +21,19 @@ def filled(tmp_path):
     with Claim(path, "simclr") as claim:
         claim.take(CONFIG)
     return path
+
+
+def test_a_config_that_is_no_settings_is_refused_in_one_line(filled):
+    file = filled / "config.yaml"
+    for content in (b"words", b"- 1", b"a: [", b"\xff\xfe\xff", b""):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="choose another run") as raised:
+            _ = Run(filled).config
+        assert "\n" not in str(raised.value)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(ValueError, match="is no file"):
+        _ = Run(filled).config
 
 
 def test_the_hash_follows_what_is_computed():

@@ -35,9 +35,11 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The resolved settings; `selfsight pretrain --config RUN/config.yaml` runs them again."""
         file = self.path / "config.yaml"
+        if not file.is_file():  # reading a pipe may never end
+            raise ValueError(f"{file} is no file: choose another run")
         try:
             config = yaml.safe_load(file.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"{file} is no longer readable ({' '.join(str(error).split())}): choose another run"
             ) from error

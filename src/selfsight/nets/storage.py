@@ -138,7 +138,7 @@ def read_spec(path: str | Path) -> EncoderSpec:
         raise ValueError(f"{file} is missing: it says how to build the encoder, keep it beside the weights")
     try:
         return EncoderSpec.from_json(json.loads(file.read_text()))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{file}: {error}") from error
 
 
@@ -200,6 +200,8 @@ def _read_into(encoder: Encoder, file: Path) -> WeightReport:
         found = safetensors.torch.load_file(file)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{file} is not a readable safetensors file: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read ({error}): give another encoder") from error
     own: dict[str, Tensor] = encoder.model.state_dict()
     same = [name for name in own if name in found and found[name].shape == own[name].shape]
     for name in same:
