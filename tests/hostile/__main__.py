@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hostile.cases import all_cases
+from hostile.cases import KINDS, all_cases
 from hostile.trying import problem_of
 
 
@@ -26,6 +26,8 @@ def main(patterns: list[str]) -> int:
     print(f"{len(chosen):,} cases, {wrong} wrong, {sum(slow.values()):.0f} s; the longest:")
     for name, seconds in slow.most_common(5):
         print(f"    {seconds:5.1f} s  {name}")
+    kinds = Counter(case.kind for case in chosen)
+    print("by kind: " + ", ".join(f"{kind} {KINDS[kind]}: {kinds[kind]:,}" for kind in sorted(kinds)))
     return min(wrong, 1)
 
 

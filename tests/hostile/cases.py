@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hostile import arrays, fixed, folders, images, leaks, names, options, special, tables
+from hostile import arrays, fixed, folders, images, leaks, names, objects, options, special, tables
 from hostile.case import Case
 
-ROOMS = (images, arrays, tables, leaks, names, options, fixed, folders, special)
+ROOMS = (images, arrays, tables, leaks, names, options, fixed, folders, special, objects)
 KINDS = {
     1: "what is fixed by the run",
     2: "numbers, classes and no label",

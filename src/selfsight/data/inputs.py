@@ -26,6 +26,7 @@ EXPECTED = (
     "give a folder, a table, an array (N, ...), (images, labels), a list of images or of paths, a DataFrame, or a "
     "data set with a length"
 )
+FEW = 4
 ORDER_FIX = "it can only be read from its beginning; give a list of its images, or a data set with a length"
 
 
@@ -108,6 +109,10 @@ def as_frame(data: Any) -> pd.DataFrame | None:
 def array_source(images: Any, labels: Any, channels: int | None, name: str = "array") -> Source:
     """Images `(N, ...)`, and labels `(N,)` or `(N, K)` or None, as a source."""
     if isinstance(images, Tensor):
+        if images.is_meta:
+            raise ValueError(f"{name} lies on the device meta, and has a shape and no values: give one that has")
+        if images.is_nested:
+            raise ValueError(f"{name} is a nested tensor: give a list of its images, list(tensor.unbind())")
         images = images.detach().cpu()
         images = images.to_dense() if images.layout != torch.strided else images
         images = images.float() if images.dtype == torch.bfloat16 else images
@@ -143,6 +148,7 @@ def read_list(items: list | tuple, label: str, path_column: str, channels: int |
         }
     if is_pair(items):
         return {"all": read_pair(items, label, path_column, channels)}
+    refuse_half_pair(items)
     first = items[0]
     if isinstance(first, str | bytes | os.PathLike):
         refuse_columns("a list of paths", label=label, path_column=path_column)
@@ -166,6 +172,18 @@ def read_list(items: list | tuple, label: str, path_column: str, channels: int |
     if isinstance(first, int | float | np.number):
         raise ValueError(f"the list holds numbers such as {first}, and no images: {EXPECTED}")
     return {"all": DatasetSource(items, name="the list", channels=channels, label=label)}
+
+
+def refuse_half_pair(items: list | tuple) -> None:
+    """Raise `ValueError` for images at once, beside what may be their labels, that are no `(images, labels)`."""
+    if len(items) > FEW or not any(is_array(item) and len(item.shape) >= 3 for item in items):
+        return
+    labels = [item for item in items if isinstance(item, list | int | float) or (is_array(item) and item.ndim < 2)]
+    if labels:
+        raise ValueError(
+            f"a {type(items).__name__} of {len(items)} holds images beside {type(labels[0]).__name__}, which is no "
+            "image: give (images, labels), in this order, with a label for each image"
+        )
 
 
 def is_pair(data: Any) -> bool:
@@ -225,9 +243,9 @@ def read_pair(pair: tuple | list, label: str, path_column: str, channels: int | 
 def path_source(paths: Any, labels: Any, channels: int | None) -> Source:
     """A list of files as a source; they are relative to where the program runs."""
     texts = [os.fsdecode(path) if isinstance(path, bytes | os.PathLike) else path for path in paths]
-    strange = next((text for text in texts if not isinstance(text, str)), None)
-    if strange is not None:
-        raise ValueError(f"a list of paths holds {type(strange).__name__}, too: give paths alone")
+    strange = [text for text in texts if not isinstance(text, str)]
+    if strange:
+        raise ValueError(f"a list of paths holds {type(strange[0]).__name__}, too: give paths alone")
     folder = next((text for text in texts if Path(text).is_dir()), None)
     if folder is not None:
         raise ValueError(

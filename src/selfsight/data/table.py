@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 
 from selfsight.data.csv_table import read_csv
@@ -111,6 +112,11 @@ def find_paths(cells: pd.Series, table: Path) -> list[str]:
     Raises:
         ValueError: for an empty cell, an address, or paths that lead from here and not from the table's folder.
     """
+    strange = [cell for cell in cells if isinstance(cell, list | tuple | dict | np.ndarray)]
+    if strange:
+        raise ValueError(
+            f"the column of paths of {table} holds {type(strange[0]).__name__}, and no paths: name another"
+        )
     texts = [os.fsdecode(cell) if isinstance(cell, bytes) else str(cell) for cell in cells.astype(object).fillna("")]
     empty = [row for row, text in enumerate(texts) if not text.strip()]
     if empty:

@@ -164,7 +164,7 @@ def is_number(value: Any) -> bool:
 
 def is_whole(value: Any, least: int = 0) -> bool:
     """Whether this is a whole number of at least `least`."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def are_widths(value: Any) -> bool:

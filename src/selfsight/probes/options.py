@@ -21,7 +21,7 @@ def check_numbers(**options: Any) -> None:
             raise ValueError(f"{name} is a whole number, not {value!r}")
         if value < LEAST[name]:
             raise ValueError(f"{name} is at least {LEAST[name]}, not {value}")
-        if value > MOST.get(name, math.inf):
+        if int(value) > MOST.get(name, math.inf):
             raise ValueError(f"{name} is at most {MOST[name]}, not {value}")
 
 
