@@ -5,8 +5,9 @@
 
 A line of the room is drawn, then one of the changes that cosmic-ray knows for it, and made in a copy of the tree.
 The test file that mirrors the module meets it first, then for `--seconds` the others that name what the module
-defines, or those of the verbs where none does. What nothing stopped is printed, and all are kept in `--out`, a line of JSON each. Annotations stay as they
-are. Tests run in forks of a process that has imported the heavy packages, so that starting takes no time.
+defines, or those of the verbs where none does. What nothing stopped is printed, and all are kept in `--out`, a line
+of JSON each. Annotations stay as they are. Tests run in forks of a process that has imported the heavy packages, so
+that starting takes no time.
 """
 
 from __future__ import annotations
