@@ -163,7 +163,7 @@ def test_one_of_several_columns_of_labels():
     for other in ("age", "zone"):
         source = open_source({"images": PIXELS, "label": 2 - codes, other: codes}, label=other)
         is_right(source, codes)
-        assert source.metadata["label_in_data"].tolist() == (2 - codes).tolist()
+        assert source.metadata["label_in_table"].tolist() == (2 - codes).tolist()
 
 
 def test_a_tenth_of_other_images_is_borne():
