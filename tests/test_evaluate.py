@@ -265,6 +265,7 @@ def test_an_own_module_keeps_its_spec_by_the_advice_of_the_error(archive, tmp_pa
 
 def test_channels_of_a_pretrained_name_and_of_encoders():
     assert channels_for("resnet18", pretrained=True) == 3 and channels_for("resnet18") is None
+    assert channels_for("resnet18", pretrained=True, asked=1) == channels_for("resnet18", asked=1) == 1
     with pytest.raises(ValueError, match="takes images of 1 channels"):
         channels_for(build_encoder("resnet_slim", image_size=8, channels=1), asked=3)
 

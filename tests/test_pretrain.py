@@ -23,7 +23,7 @@ from selfsight.data import ResidentLane, open_source
 from selfsight.engine.module import Training
 from selfsight.engine.recorder import Recorder
 from selfsight.methods.base import Method, Optimisation
-from selfsight.nets import build_encoder
+from selfsight.nets import Encoder, build_encoder
 
 SMALL = {
     "method": "simclr",
@@ -288,6 +288,13 @@ def test_a_damaged_checkpoint_is_said(tmp_path, keep):
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(ValueError, match=r"last.ckpt is damaged and cannot be read .*begin again with overwrite"):
         train(tmp_path / "run", epochs=1, resume=True)
+
+
+def test_the_encoder_is_compiled_where_it_is_asked_for(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(Encoder, "compile", lambda encoder: compiled.append(encoder.spec.name))
+    assert train(tmp_path / "new" / "folder" / "run", epochs=1, monitor=False).finished and compiled == []
+    assert train(tmp_path / "other", epochs=1, monitor=False, compile=True).finished and compiled == ["resnet_slim"]
 
 
 def test_ten_measurements_a_run(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from selfsight.data.decoding import decode, encoded_shape, scaled_shape, shrink
-from selfsight.data.kinds import ImageFormat, Kind, common_format, kind_of
+from selfsight.data.kinds import ImageFormat, Kind, common_format, is_deep, kind_of
 
 from .conftest import picture
 
@@ -153,3 +153,9 @@ def test_scaled_jpeg_looks_like_the_shrunk_one(size):
     expected = Image.fromarray(array).resize((round(size * 4 / 3), size), Image.Resampling.BILINEAR)
     assert pixels.shape == (size, round(size * 4 / 3), 3)
     assert np.abs(pixels - np.asarray(expected).astype(int)).mean() < 3
+
+
+@pytest.mark.parametrize("most", [1, 255, 256, 65535])
+def test_a_coloured_ppm_is_deep_beyond_a_byte(most):
+    pixels = bytes(2 * 2 * 3 * (1 if most < 256 else 2))
+    assert is_deep(Image.open(BytesIO(b"P6 2 2 %d\n" % most + pixels))) == (most > 255)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import datasets
 import numpy as np
 import pandas as pd
@@ -69,6 +71,7 @@ def test_paths_in_any_list(paths):
 
 def test_data_frames(paths):
     is_right(open_source(pd.DataFrame({"path": paths, "label": pd.Categorical(LABELS)})))
+    is_right(open_source(pd.DataFrame({"path": [os.fsencode(path) for path in paths], "label": LABELS})))
     named = pd.DataFrame({"file": pd.array(paths, dtype="string"), "kind": LABELS}).set_index("file")
     is_right(open_source(named, path_column="file", label="kind"))
     parts = splits(pd.DataFrame({"path": paths, "label": LABELS, "Split": ["Train "] * 8 + ["DEV"] * 4}))
@@ -145,8 +148,30 @@ def test_hugging_face():
     assert open_source(two, label="fine").classes == ["x", "y"]
     with pytest.raises(ValueError, match="several columns of images, a, b: name one with path_column="):
         open_source(datasets.Dataset.from_dict({"a": PILLOW, "b": PILLOW}))
+    for name in ("image", "images"):
+        is_right(open_source(datasets.Dataset.from_dict({"a": PILLOW[::-1], name: PILLOW, "label": LABELS})))
     with pytest.raises(ValueError, match="no column of images but species, age: cast one"):
         open_source(rows.remove_columns("photo"))
+
+
+def test_hugging_face_of_paths(paths):
+    is_right(open_source(datasets.Dataset.from_dict({"path": paths, "label": LABELS})))
+
+
+def test_one_of_several_columns_of_labels():
+    codes = np.arange(12) % 3
+    for other in ("age", "zone"):
+        source = open_source({"images": PIXELS, "label": 2 - codes, other: codes}, label=other)
+        is_right(source, codes)
+        assert source.metadata["label_in_table"].tolist() == (2 - codes).tolist()
+
+
+def test_a_tenth_of_other_images_is_borne():
+    few = [image / np.float32(255) for image in PIXELS[:3]]
+    source = open_source([*PIXELS, *PIXELS[:6], *few[:2]])
+    np.testing.assert_array_equal(source.read(17).permute(1, 2, 0).numpy(), PIXELS[5])
+    with pytest.raises(ValueError, match="do not go together"):
+        open_source([*PIXELS, *PIXELS[:6], *few])
 
 
 def test_dictionaries_with_other_keys():

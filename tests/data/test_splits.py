@@ -71,6 +71,19 @@ def test_only_files_of_one_size_that_agree_in_a_piece_are_read_whole(tmp_path, m
     assert sorted(os.path.basename(one) for one in whole) == ["4.npy", "5.npy"]
 
 
+def test_identity_sees_the_size_of_every_file(tmp_path):
+    for number in range(70):
+        write(tmp_path / f"{number:02}.png", picture(4, 4, seed=number))
+    before = identity(open_source(tmp_path))
+    for number in range(70):
+        path = tmp_path / f"{number:02}.png"
+        whole = path.read_bytes()
+        path.write_bytes(whole + b"more")
+        assert identity(open_source(tmp_path)) != before
+        path.write_bytes(whole)
+    assert identity(open_source(tmp_path)) == before
+
+
 def test_without_equal_images_a_split_is_as_it_was():
     from sklearn.model_selection import train_test_split
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import time
 
 import pytest
 import torch
 
-from selfsight.data import FolderSource, ResidentLane, StreamingLane, streaming
+from selfsight.data import ArraySource, FolderSource, ResidentLane, StreamingLane, streaming
 
 from .test_lane import epoch, indices, numbers
 
@@ -39,6 +41,46 @@ def test_prefetched_batches_do_not_count(lane):
     lane.load_state_dict(state)  # the same workers drop what they had ahead
     assert epoch(lane) == rest
     assert not {tuple(batch) for batch in taken} & {tuple(batch) for batch in rest}
+
+
+class Counted(ArraySource):
+    """Counts the images that any process reads."""
+
+    def __init__(self, count):
+        super().__init__(torch.zeros(count, 1, 2, 2))
+        self.reads = multiprocessing.Value("i", 0)
+
+    def read(self, index, size=None):
+        with self.reads.get_lock():
+            self.reads.value += 1
+        return super().read(index, size)
+
+
+def at_rest(reads):
+    """The number of reads, once there are no more for a while."""
+    found, since = reads.value, time.monotonic()
+    while time.monotonic() - since < 0.5:
+        time.sleep(0.02)
+        if reads.value != found:
+            found, since = reads.value, time.monotonic()
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_two_batches_a_worker_are_read_ahead_and_no_more(workers):
+    source = Counted(400)
+    batches = iter(StreamingLane(source, 4, workers=workers, seed=7))
+    for taken in (1, 2, 3):
+        next(batches)
+        assert at_rest(source.reads) == 4 * (taken + 2 * workers)
+
+
+def test_without_workers_nothing_is_read_ahead():
+    source = Counted(400)
+    batches = iter(StreamingLane(source, 4, workers=0, seed=7))
+    for taken in (1, 2, 3):
+        next(batches)
+        assert source.reads.value == 4 * taken
 
 
 def test_global_generator_is_left_alone(lane):

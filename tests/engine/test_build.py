@@ -9,6 +9,7 @@ from selfsight.engine.build import (
     build_for,
     build_method,
     choose_optimisation,
+    debiased,
     plain,
     size_for,
     start_from,
@@ -84,6 +85,14 @@ def test_options_reach_the_method_and_unknown_ones_name_the_nearest():
         build_method("simclr", encoder, {"temprature": 0.3})
     with_options = find_method("simclr").with_options(temperature=0.7)
     assert build_method(with_options, encoder, None).temperature == 0.7
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, float("inf"), float("nan")])
+def test_a_weight_that_debias_cannot_have_is_refused(weight):
+    method = build_method("simclr", build_for(images(), "resnet_slim", 8, None, seed=0), None)
+    with pytest.raises(ValueError, match=r"debias_weight is above 0, not .*leave debias out"):
+        debiased(method, "site", weight)
+    assert debiased(method, None, None) is method
 
 
 def test_view_options_turn_knobs():

@@ -102,6 +102,11 @@ def test_fused_sgd_steps_a_group_some_of_which_is_held_still(nesterov):
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(ours, theirs, strict=True))
 
 
+def test_sgd_has_the_usual_momentum_and_looks_not_ahead_unless_asked():
+    (group,) = build_optimiser([{"params": [nn.Parameter(torch.ones(1))]}], Optimisation(optimizer="sgd")).param_groups
+    assert (group["momentum"], group["nesterov"], group["dampening"]) == (0.9, False, 0)
+
+
 def test_unknown_optimiser():
     with pytest.raises(ValueError, match=r"unknown optimizer 'adamm': choose from adamw"):
         build_optimiser([{"params": [nn.Parameter(torch.ones(1))]}], Optimisation(optimizer="adamm"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from selfsight import losses
 from selfsight.distributed import gather
 from selfsight.losses import blocks
+from selfsight.methods import find_method
 
 N, D = 8, 6
 
@@ -277,3 +279,40 @@ def test_a_collapsed_net_gives_finite_values_and_gradients(name):
     value, gradients = value_and_gradients(case, same)
     assert value.isfinite()
     assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
+
+
+# Losses and what they share with the method that takes them, whose page states its paper's values.
+SHARED = [
+    ("alignment", "align_uniform", "alpha"),
+    ("uniformity", "align_uniform", "t"),
+    ("barlow_twins", "barlow_twins", "off_diagonal"),
+    ("patch_nce", "cpc_v2", "scale"),
+    ("dcl", "dcl", "temperature"),
+    ("dcl_weights", "dclw", "sigma"),
+    ("debiased", "debiased", "temperature prior"),
+    ("eps_infonce", "eps_infonce", "temperature epsilon"),
+    ("eps_supcon", "eps_supcon", "temperature epsilon"),
+    ("eps_supinfonce", "eps_supinfonce", "temperature epsilon"),
+    ("hard_negatives", "hard_negatives", "temperature prior beta"),
+    ("triplet", "metric_learning", "margin mining smooth"),
+    ("margin", "metric_learning", "beta margin regulariser"),
+    ("n_pair", "metric_learning", "penalty"),
+    ("info_nce", "moco_v2", "temperature"),
+    ("distance_correlation", "mv_mr", "estimator"),
+    ("instance_nce", "npid", "temperature"),
+    ("instance_softmax", "npid", "temperature"),
+    ("log_partition", "npid", "temperature"),
+    ("regression_exp", "regression_exp", "temperature kernel"),
+    ("regression_thr", "regression_thr", "temperature kernel"),
+    ("y_aware", "y_aware", "temperature kernel"),
+    ("supcon", "supcon", "temperature"),
+    ("swapped_prediction", "swav", "temperature"),
+    ("sinkhorn", "swav", "epsilon iterations"),
+]
+
+
+@pytest.mark.parametrize(("loss", "method", "names"), SHARED, ids=lambda part: part.replace(" ", "-"))
+def test_by_itself_a_loss_has_the_defaults_of_its_method(loss, method, names):
+    by_itself, within = (inspect.signature(one).parameters for one in (getattr(losses, loss), find_method(method)))
+    for name in names.split():
+        assert by_itself[name].default == within[name].default, name

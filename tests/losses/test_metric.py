@@ -109,6 +109,13 @@ def test_margin_is_its_formula(labels):
     assert losses.margin(z, labels, 1.1, regulariser=0.5).item() == pytest.approx(expected + 0.55)
 
 
+def test_negatives_nearer_than_a_half_weigh_alike_and_those_beyond_1_4_nothing():
+    d = torch.tensor([[0.1, 0.5, 0.9, 1.3, 1.41]])
+    near, half, middle, far, beyond = distance_weights(d, torch.ones_like(d, dtype=torch.bool), 7)[0].tolist()
+    assert near == half > middle > far > beyond == 0
+    assert near + half + middle + far == pytest.approx(1)
+
+
 def test_margin_equals_pytorch_metric_learning_where_only_one_negative_can_be_drawn():
     angles = torch.tensor([0.0, 3.2, 1.0, 4.5], dtype=torch.float64)
     z = torch.stack([angles.cos(), angles.sin(), 0.3 * angles.sin() + 0.1], 1).requires_grad_()

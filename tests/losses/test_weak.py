@@ -173,6 +173,16 @@ def test_losses_by_value_are_their_formulas(loss, share, count):
     assert loss(z, VALUES, T, "rbf", 3.0).item() == pytest.approx(by_weight(z, share))
 
 
+def test_thr_of_three_images_compares_the_nearer_value_with_the_farther():
+    z = views(1, batch=3)
+    s, values = similarities(z)[0], np.array([20.0, 24.0, 33.0])
+    weights = np.exp(-((values[:, None] - values) ** 2) / (2 * 5.0**2))
+    total = 0.0
+    for i, near, far in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):
+        total += weights[i, near] * (s[i, far] - s[i, near]) / (weights[i, near] + weights[i, far])
+    assert losses.regression_thr(z, torch.tensor(values), T, "rbf", 5.0).item() == pytest.approx(total / 3)
+
+
 def test_several_columns_weigh_together():
     z = views()
     two = torch.stack([VALUES, VALUES.flip(0)], 1)

@@ -36,6 +36,14 @@ def test_a_prediction_sees_nothing_of_its_target_and_beyond(dims, turned):
             assert (known > 0).all(), "all rows before"
 
 
+def test_predictors_are_matrices_alone():
+    direction = Direction(6, 8, 5, 4, 2, 0, False, 2)
+    z, places = torch.randn(1, 4, 5, 6), torch.arange(20).view(4, 5)
+    for predictor in direction.predictors:
+        torch.nn.init.zeros_(predictor.weight)
+    assert (direction(z, places)[0] == 0).all()
+
+
 def test_predictions_name_the_patch_that_they_mean():
     method = small_method("cpc_v2", directions=1, offsets=2)
     _, places = method.predict(torch.randn(2, 9, method.encoder.width))

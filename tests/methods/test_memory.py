@@ -216,6 +216,8 @@ def test_exemplar_makes_a_class_of_each_image_and_refuses_too_many():
     assert method.classifier is classifier
     with pytest.raises(ValueError, match="limit=10"):
         small_method("exemplar", classes=10)
+    for enough in (2 * IMAGES, 1000):
+        assert small_method("exemplar", classes=enough).classifier.out_features == 2 * IMAGES
 
 
 def test_exemplar_is_cross_entropy_of_the_index():

@@ -225,6 +225,9 @@ def test_pretrained_weights_are_loaded_and_named(tmp_path, caplog):
     assert torch.equal(encoder.model.layer1[0].conv1.weight, source.layer1[0].conv1.weight)
     assert "except conv1" in caplog.text
     assert encoder.spec.mean == pytest.approx((0.485, 0.456, 0.406))
+    for channels in (1, 2, 4):  # the weights of three channels are summed or repeated, and their statistics averaged
+        spec = build_encoder("resnet18", image_size=32, channels=channels, pretrained=True, **overlay).spec
+        assert spec.mean == pytest.approx((0.449,) * channels) and spec.std == pytest.approx((0.226,) * channels)
     with pytest.raises(ValueError, match="do not fit these options"):
         build_encoder("resnet18", image_size=32, pretrained=True, layers=[1, 1, 1, 1], **overlay)
 

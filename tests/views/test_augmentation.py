@@ -3,6 +3,15 @@ import pytest
 from selfsight.views import Augmentation
 
 
+def test_the_defaults_are_simclrs():
+    """Chen et al. (ICML 2020), appendix A: crops, mirror images, jitter of strength 1, grey and blur, no more."""
+    usual = Augmentation()
+    assert usual.scale == (0.08, 1.0) and usual.ratio == (3 / 4, 4 / 3) and usual.flip == 0.5
+    assert usual.jitter == (0.8, 0.8, 0.8, 0.2) and usual.jitter_p == 0.8 and usual.grayscale == 0.2
+    assert usual.blur == 0.5 and usual.blur_sigma == (0.1, 2.0) and usual.crops == (2, 0)
+    assert usual.rotate == usual.shift == usual.solarize == usual.noise == usual.cutout == 0
+
+
 def test_a_pair_is_one_value_for_the_first_view_and_one_for_the_rest():
     augmentation = Augmentation(blur=(1.0, 0.1), solarize=(0.0, 0.2), flip=0.3)
     assert [augmentation.of_view(i).blur for i in range(3)] == [1.0, 0.1, 0.1]

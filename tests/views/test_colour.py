@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as reference
 
-from selfsight.views import ColourJitter, Cutout, GaussianBlur, Grayscale, Noise, Solarize
+from selfsight.views import Augmentation, ColourJitter, Cutout, GaussianBlur, Grayscale, Noise, Solarize
 from selfsight.views.colour import rows
 
 N = 2000
@@ -15,6 +15,15 @@ EVERY = [ColourJitter(), Grayscale(0.5), GaussianBlur(), Solarize(0.5), Noise(),
 @pytest.fixture
 def generator():
     return torch.Generator().manual_seed(0)
+
+
+def test_by_themselves_colours_have_the_defaults_of_augmentation():
+    usual = Augmentation()
+    assert ColourJitter() == ColourJitter(*usual.jitter, p=usual.jitter_p)
+    assert Grayscale() == Grayscale(usual.grayscale)
+    assert GaussianBlur() == GaussianBlur(usual.blur, usual.blur_sigma)
+    assert Solarize().threshold == usual.solarize_threshold
+    assert Noise().sigma == usual.noise_sigma and Cutout().scale == usual.cutout_scale
 
 
 @pytest.mark.parametrize("colour", EVERY, ids=lambda colour: type(colour).__name__)

@@ -58,6 +58,10 @@ def test_centre_crop_keeps_the_shape_of_things(generator):
     torch.testing.assert_close(sides(twice), torch.tensor([[30.0, 60], [20, 40]]))
 
 
+def test_by_itself_a_flip_is_one_of_two_from_left_to_right():
+    assert Flip() == Flip(p=0.5, axis=-1) and Affine() == Affine(rotate=0.0, shift=0.0)
+
+
 def test_flips_happen_as_often_as_asked(generator):
     placement = box(torch.full((N, 2), 8.0), torch.full((N, 2), 16.0))
     axes = Flip(0.3).sample(N, generator, placement).axes

@@ -62,6 +62,15 @@ def test_probabilities_of_each_view():
     assert [(type(colour).__name__, colour.p) for colour in second.colour] == [("GaussianBlur", 0.1), ("Solarize", 0.2)]
 
 
+@pytest.mark.parametrize(("flip", "mirrored"), [(0, [False, False]), (1, [True, True]), ((0, 1), [False, True])])
+def test_random_views_are_mirrored_as_asked_and_normalised(canvas, flip, mirrored):
+    whole = replace(PLAIN, flip=flip, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    expected = reference.normalize(canvas.pixels / 255, list(mean), list(std))
+    for view, turned in zip(draw(two_views(32, whole).normalised(mean, std), [canvas]).views, mirrored, strict=True):
+        torch.testing.assert_close(view, expected.flip(-1) if turned else expected, rtol=0, atol=5e-5)
+
+
 def test_the_original_equals_resize_and_centre_crop():
     pixels = torch.randint(0, 256, (2, 3, 48, 64), dtype=torch.uint8)
     (view,) = draw(original(24), [full_canvas(pixels)]).views

@@ -279,6 +279,7 @@ def read_columns(data: Mapping[Any, Any], label: str, path_column: str, channels
         return None
     source = read_pair((data[image], data[wanted] if others else None), "label", "path", channels)
     more = {str(key): np.asarray(data[key]) for key in others if key != wanted}
+    more = {f"{name}_in_table" if name in ("label", "path") else name: values for name, values in more.items()}
     fit = {name: values for name, values in more.items() if values.shape == (len(source),)}
     source.metadata = source.metadata.assign(**fit)
     return source
