@@ -58,6 +58,22 @@ def test_centre_crop_keeps_the_shape_of_things(generator):
     torch.testing.assert_close(sides(twice), torch.tensor([[30.0, 60], [20, 40]]))
 
 
+@pytest.mark.parametrize(
+    ("geometry", "sides", "whole"),
+    [
+        (Geometry(CentreCrop()), (32, 32), True),
+        (Geometry(CentreCrop()), (8, 8, 8), True),
+        (Geometry(CentreCrop()), (32, 31), False),
+        (Geometry(CentreCrop((2.0, 3.0))), (20, 30), True),
+        (Geometry(CentreCrop((2.0, 3.0))), (30, 20), False),
+        (Geometry(CentreCrop(), (Flip(),)), (32, 32), False),
+        (Geometry(RandomResizedCrop()), (32, 32), False),
+    ],
+)
+def test_which_views_are_the_whole_image(geometry, sides, whole):
+    assert geometry.is_whole(sides) is whole
+
+
 def test_flips_happen_as_often_as_asked(generator):
     placement = box(torch.full((N, 2), 8.0), torch.full((N, 2), 16.0))
     axes = Flip(0.3).sample(N, generator, placement).axes
