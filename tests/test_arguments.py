@@ -130,6 +130,16 @@ def test_errors_take_one_line_and_name_what_was_meant(argv, words):
     assert words in message and "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "line"), [("layers: 3\nlayers: 4\n", "layers", 2), ("brush:\n  size: 1\n  size: 2\n", "size", 3)]
+)
+def test_a_key_that_stands_twice_in_yaml_is_refused(tmp_path, text, key, line):
+    file = tmp_path / "paint.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=rf"paint\.yaml has '{key}' twice \(line {line}\): leave one"):
+        parse("linen", "--config", str(file))
+
+
 def test_a_file_with_an_unknown_key_is_named(tmp_path):
     file = tmp_path / "paint.yaml"
     file.write_text("layrs: 3\n")

@@ -207,17 +207,35 @@ def read_yaml(path: Path, known: Mapping[str, Parameter]) -> Settings:
     try:
         text = path.read_text(encoding="utf-8")
         content, written = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
+        twice = repeated_key(yaml.compose(text))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not text'}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {one_line(str(error))}") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} must hold options as `name: value` lines")
+    if twice is not None:
+        raise ValueError(f"{path} has {twice.value!r} twice (line {twice.start_mark.line + 1}): leave one")
     settings = {str(key): value for key, value in content.items()}
     for name, value in settings.items():
         if is_text(known.get(name)) and value is not None and not isinstance(value, str | list | Mapping):
             settings[name] = written[name]
     return settings
+
+
+def repeated_key(node: Any) -> Any:
+    """The first key of a YAML document that its mapping has already, or None; YAML itself keeps the last."""
+    seen, deeper = set(), node.value if isinstance(getattr(node, "value", None), list) else []
+    for item in deeper:
+        key, value = item if isinstance(item, tuple) else (None, item)
+        if key is not None and key.value in seen:
+            return key
+        if key is not None and isinstance(key.value, str):
+            seen.add(key.value)
+        found = repeated_key(value)
+        if found is not None:
+            return found
+    return None
 
 
 # Bundles: dotted options are checked against what they configure.

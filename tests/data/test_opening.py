@@ -114,3 +114,11 @@ def test_the_folders_of_images_without_classes_are_said(tmp_path, pictures, said
         "14 images; 2 classes; 1 without a label (not in a class folder or -1); classes are the first folders, and "
         "1 images lie deeper" in said()
     )
+
+
+@pytest.mark.parametrize("asked", [{"label": "age"}, {"path_column": "file"}, {"channels": 3}])
+def test_what_is_opened_is_not_read_in_another_way(asked):
+    for data in (open_source("digits"), "digits", {"train": open_source("digits")}):
+        with pytest.raises(ValueError, match=f"{next(iter(asked))}"):
+            open_source(data, **asked)
+    assert open_source(open_source("digits"), channels=1).channels == 1

@@ -7,10 +7,17 @@ import torch
 from selfsight.engine import checkpoints
 from selfsight.engine.checkpoints import read_checkpoint, save_checkpoint, write_atomically
 
+KNOWN = {"names": {}, "position": {}, "method": {}}
+
 
 def test_round_trip(tmp_path):
     path = tmp_path / "checkpoints" / "last.ckpt"
-    state = {"step": 3, "weights": {"w": torch.arange(3.0)}, "groups": [{"betas": (0.9, 0.99), "adapt": False}]}
+    state = {
+        **KNOWN,
+        "step": 3,
+        "weights": {"w": torch.arange(3.0)},
+        "groups": [{"betas": (0.9, 0.99), "adapt": False}],
+    }
     save_checkpoint(path, state)
     found = read_checkpoint(path)
     assert found["step"] == 3 and found["groups"] == state["groups"]
@@ -43,12 +50,12 @@ class FullDisk:
 @pytest.mark.parametrize("room", [0, 5_000])
 def test_a_full_disk_leaves_the_former_checkpoint(tmp_path, monkeypatch, room):
     path = tmp_path / "last.ckpt"
-    save_checkpoint(path, {"step": 1})
+    save_checkpoint(path, KNOWN)
     opened = open
     monkeypatch.setattr(checkpoints, "open", lambda *a: FullDisk(opened(*a), room), raising=False)
     with pytest.raises(OSError, match=r"No space left.*former checkpoint is still valid.*resume"):
         save_checkpoint(path, {"step": 2, "weights": torch.zeros(10_000)})
-    assert read_checkpoint(path) == {"step": 1}
+    assert read_checkpoint(path) == KNOWN
     assert os.listdir(tmp_path) == ["last.ckpt"]
 
 

@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from selfsight.engine import claim as claims
-from selfsight.engine.claim import MARKER, Claim
+from selfsight.engine.claim import Claim
 from selfsight.engine.module import Position
 from selfsight.engine.run_folder import open_run
+from selfsight.naming import RUN_MARKER
 
 CONFIG = {"data": "images", "method": "simclr", "encoder": "resnet18", "epochs": 3, "view_options": {"blur": 0.0}}
 FILES = ("metrics.csv", "encoder.safetensors", "encoder.json", "summary.json", "log.txt", "views.png", "held_out.csv")
@@ -41,7 +42,7 @@ def test_a_fresh_folder_each_time(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Claim(None, "vicreg") as first, Claim(None, "vicreg") as second:  # both looked before either took one
         assert [str(claim.take(CONFIG)) for claim in (first, second)] == ["runs/vicreg-1", "runs/vicreg-2"]
-    assert json.loads((tmp_path / "runs/vicreg-1" / MARKER).read_text())["process"] == os.getpid()
+    assert json.loads((tmp_path / "runs/vicreg-1" / RUN_MARKER).read_text())["process"] == os.getpid()
     with pytest.raises(ValueError, match="name one"):
         Claim(None, "vicreg", several=True)
 
@@ -59,7 +60,7 @@ def test_a_folder_with_something_in_it_is_refused(filled, tmp_path):
 @pytest.mark.parametrize("content", ["config.yaml", "thesis.tex"])
 def test_what_is_not_marked_is_never_deleted(tmp_path, content):
     (tmp_path / content).write_text("years of work")
-    with pytest.raises(ValueError, match=f"not known to be a run .no {MARKER}"):
+    with pytest.raises(ValueError, match=f"not known to be a run .no {RUN_MARKER}"):
         Claim(tmp_path, "simclr", overwrite=True)
     with pytest.raises(ValueError, match="is a file"):
         Claim(tmp_path / content, "simclr", overwrite=True)
@@ -114,7 +115,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
 def test_overwrite_deletes_the_former_run(filled):
     (filled / "evaluation.json").touch()
     take(filled, {**CONFIG, "epochs": 9}, overwrite=True)
-    assert names(filled) == {"config.yaml", MARKER} and open_run(filled).config["epochs"] == 9
+    assert names(filled) == {"config.yaml", RUN_MARKER} and open_run(filled).config["epochs"] == 9
 
 
 def test_resuming_names_what_differs(filled):

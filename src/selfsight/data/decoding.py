@@ -82,9 +82,9 @@ def check_sums(data: bytes) -> None:
     while start + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
         end = start + 8 + length
-        if kind in (b"IDAT", b"fdAT") and end + 4 <= len(data):
-            if zlib.crc32(view[start + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-                raise ValueError("its bytes have changed since it was written: a sum of its pixels is wrong")
+        whole = kind in (b"IDAT", b"fdAT") and end + 4 <= len(data)
+        if whole and zlib.crc32(view[start + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            raise ValueError("its bytes have changed since it was written: a sum of its pixels is wrong")
         start = end + 4
 
 

@@ -140,11 +140,11 @@ def read_list(items: list | tuple, label: str, path_column: str, channels: int |
         raise ValueError(f"the {type(items).__name__} is empty: {EXPECTED}")
     if len(items) == 2 and all(is_pair(item) for item in items):
         return {
-            part: read_pair(*item, label, path_column, channels)
+            part: read_pair(item, label, path_column, channels)
             for part, item in zip(("train", "test"), items, strict=True)
         }
     if is_pair(items):
-        return {"all": read_pair(*items, label, path_column, channels)}
+        return {"all": read_pair(items, label, path_column, channels)}
     first = items[0]
     if isinstance(first, str | bytes | os.PathLike):
         refuse_label(label, "a list of paths")
@@ -201,10 +201,11 @@ def is_column(labels: Any, one_axis: bool) -> bool:
     return isinstance(labels, list | tuple) and not any(is_image(one) or isinstance(one, os.PathLike) for one in labels)
 
 
-def read_pair(images: Any, labels: Any, label: str, path_column: str, channels: int | None) -> Source:
+def read_pair(pair: tuple | list, label: str, path_column: str, channels: int | None) -> Source:
     """`(images, labels)` as a source."""
+    images, labels = pair
     refuse_label(label, "(images, labels)")
-    images = images.tolist() if isinstance(images, pd.Series | pd.Index) else images
+    images: Any = images.tolist() if isinstance(images, pd.Series | pd.Index) else images
     if is_array(images) and getattr(images, "dtype", None) is not None and len(images.shape) >= 3:
         return array_source(images, labels, channels, "the images")
     items = list(images)
@@ -259,7 +260,7 @@ def read_columns(data: Mapping[Any, Any], label: str, path_column: str, channels
     wanted = label_key(others) if label == "label" else label
     if others and wanted not in others:
         return None
-    source = read_pair(data[image], data[wanted] if others else None, "label", path_column, channels)
+    source = read_pair((data[image], data[wanted] if others else None), "label", path_column, channels)
     more = {str(key): np.asarray(data[key]) for key in others if key != wanted}
     fit = {name: values for name, values in more.items() if values.shape == (len(source),)}
     source.metadata = source.metadata.assign(**fit)

@@ -65,7 +65,7 @@ def parts_of_item(item: Any, label: str | None = None) -> tuple[Any, Any]:
     if label is not None:
         raise ValueError(f"items are no dictionaries, and have nothing called {label!r}: leave label= out")
     if isinstance(item, tuple | list) and not is_nested(item):
-        if not item:
+        if len(item) == 0:
             raise ValueError("an item is empty: give an image, or an image and a label")
         if len(item) > 1 and is_image(item[1]) and same_kind(item[0], item[1]):
             raise ValueError(f"an item holds {len(item)} images, as of two views or of an image and a mask: {NO_VIEWS}")
@@ -108,6 +108,8 @@ def same_kind(a: Any, b: Any) -> bool:
     """Whether two images may be views of one: of one type, mode or count of axes; a mask is of another."""
     if isinstance(a, Image.Image) and isinstance(b, Image.Image):
         return a.mode == b.mode
+    if isinstance(a, Image.Image) or isinstance(b, Image.Image):
+        return False
     return type(a) is type(b) and a.ndim == b.ndim and a.dtype == b.dtype
 
 

@@ -89,12 +89,8 @@ def is_deep(image: Image.Image) -> bool:
     size = jpeg2000_size(image) if image.format == "JPEG2000" else None
     if size is not None:
         return size[0] > 8
-    return (
-        image.format == "PPM"
-        and bool(getattr(image, "tile", None))
-        and image.tile[0][0] == "ppm"
-        and image.tile[0][3][-1] > 255
-    )
+    tile = getattr(image, "tile", None)  # images made in memory have none
+    return image.format == "PPM" and bool(tile) and tile[0][0] == "ppm" and tile[0][3][-1] > 255
 
 
 def is_transparent(image: Image.Image) -> bool:

@@ -66,7 +66,7 @@ def splits(
 
 def _parts(data: Any, label: str, path_column: str, channels: int | None) -> dict[str, Source]:
     if isinstance(data, Source):
-        return {"all": data}
+        return {"all": as_it_is(data, label, path_column, channels)}
     if isinstance(data, Mapping):
         source = read_columns(data, label, path_column, channels)
         return _given_parts(data, label, path_column, channels) if source is None else {"all": source}
@@ -77,13 +77,26 @@ def _parts(data: Any, label: str, path_column: str, channels: int | None) -> dic
     if data == "digits":
         if os.path.exists(data):
             log.warning("'digits' is scikit-learn's; what lies here under that name is ./digits")
-        return {"all": digits()}
+        return {"all": as_it_is(digits(), label, path_column, channels)}
     if not data.strip():
         raise ValueError("the data is an empty text: give a folder of images, a table, .npy, .npz, or 'digits'")
     path = Path(data)
     if not os.path.lexists(path) and data.startswith("~"):
         path = path.expanduser()
     return dict(_splits_of_path(path, label, path_column, channels))
+
+
+def as_it_is(source: Source, label: str, path_column: str, channels: int | None) -> Source:
+    """A source that is opened already. Raises `ValueError` where it was to be read in another way."""
+    for name, value in (("label", label), ("path_column", path_column)):
+        if value != name.removesuffix("_column"):
+            raise ValueError(f"{name} is chosen when data are opened, and {source.name} is: leave {name}={value!r} out")
+    if channels not in (None, source.channels):
+        raise ValueError(
+            f"{source.name} is read with {source.channels} channels, and {channels} are asked for: "
+            f"open it with channels={channels}, or give other images"
+        )
+    return source
 
 
 def _given_parts(data: Mapping[Any, Any], label: str, path_column: str, channels: int | None) -> dict[str, Source]:

@@ -123,7 +123,7 @@ def by_split_column(source: Source) -> dict[str, Source]:
         return {"all": source}
     words = written(pd.Series(source.metadata[column]))
     parts = words.map(part_of)
-    strange = words[words.notna() & parts.isna()]
+    strange = pd.Series(words[words.notna() & parts.isna()])
     if parts.isna().all():
         raise ValueError(
             f"column {column!r} of {source.name} holds {listed(sorted(map(repr, strange.unique())), 4)}, and no part: "
@@ -173,4 +173,4 @@ def split_column(source: Source) -> str | None:
 def written(column: pd.Series) -> pd.Series:
     """A column as words without spaces around them; missing where a cell is empty."""
     words = column.astype(object).where(column.notna()).map(lambda cell: str(cell).strip(), na_action="ignore")
-    return words.where(words != "")
+    return pd.Series(words.where(words != ""))

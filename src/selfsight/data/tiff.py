@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import struct
 from contextlib import suppress
 from struct import error
 from typing import Any

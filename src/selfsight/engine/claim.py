@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import logging
@@ -95,7 +96,7 @@ class Claim:
                 refuse_sources(self._path, sources)
             self._check()
             if (self._path / RUN_MARKER).exists():
-                os.close(hold(self._path, certain=resume or overwrite))
+                release(hold(self._path, certain=resume or overwrite))
 
     @property
     def path(self) -> Path:
@@ -116,7 +117,7 @@ class Claim:
             remove(self.path)
         if self._descriptor is not None:
             _held.discard(self._descriptor)
-            os.close(self._descriptor)
+            release(self._descriptor)
             self._descriptor = None
         if error is not None and not begun:
             for folder in self._made:
@@ -232,6 +233,14 @@ def hold(path: Path, *, certain: bool) -> int:
         if marker.exists() and os.path.samestat(os.fstat(descriptor), marker.stat()):
             return descriptor
         os.close(descriptor)  # its run failed and took the marker away in this moment
+
+
+def release(descriptor: int) -> None:
+    """Let go of a marker, also where a worker forked a moment ago has not yet closed its copy."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def mark(descriptor: int, config: Mapping[str, Any]) -> None:

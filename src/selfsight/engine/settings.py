@@ -15,7 +15,9 @@ from torch import nn
 
 from selfsight.engine.build import given_options
 from selfsight.engine.images import Images
+from selfsight.methods import find_method
 from selfsight.methods.base import Method
+from selfsight.nets import check_encoder_name
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +142,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             RULES[name].check(name, value)
     if isinstance(settings.get("data"), str) and not settings["data"]:
         raise ValueError("data is an empty name: give a folder of images, a table, .npy, .npz, or 'digits'")
+    find_method(settings["method"])
+    if isinstance(settings["encoder"], str):
+        check_encoder_name(settings["encoder"])
     check_together(settings)
 
 

@@ -3,7 +3,16 @@
 from selfsight.nets.attention import attend_by_products, has_few_tokens
 from selfsight.nets.decoder import PatchDecoder
 from selfsight.nets.ema import EMA, cosine_momentum
-from selfsight.nets.encoder import ALIASES, Encoder, EncoderSpec, as_encoder, build_encoder, encoder_names, is_encoder
+from selfsight.nets.encoder import (
+    ALIASES,
+    Encoder,
+    EncoderSpec,
+    as_encoder,
+    build_encoder,
+    check_encoder_name,
+    encoder_names,
+    is_encoder,
+)
 from selfsight.nets.heads import DINOHead, Prototypes, mlp
 from selfsight.nets.initial import draw_as_dino, draw_as_mae, draw_as_moco_v3
 from selfsight.nets.positions import fix_positions, sin_cos_positions
@@ -30,6 +39,7 @@ __all__ = [
     "as_encoder",
     "attend_by_products",
     "build_encoder",
+    "check_encoder_name",
     "cosine_momentum",
     "digest",
     "draw_as_dino",

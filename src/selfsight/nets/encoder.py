@@ -274,12 +274,17 @@ def is_encoder(name: str) -> bool:
     return name in ALIASES or timm.is_model(name)
 
 
+def check_encoder_name(name: str) -> None:
+    """Raise a `ValueError` that names the nearest encoder when there is none of that name."""
+    if not is_encoder(name):
+        raise ValueError(f"unknown encoder {name!r}{nearest(name, encoder_names())}")
+
+
 def timm_call(
     name: str, image_size: int | tuple[int, ...], channels: int, options: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """timm's name and keyword arguments that build the model: the same for us and for exported snippets."""
-    if not is_encoder(name):
-        raise ValueError(f"unknown encoder {name!r}{nearest(name, encoder_names())}")
+    check_encoder_name(name)
     timm_name, preset = ALIASES.get(name, (name, {}))
     arguments = {"num_classes": 0, "in_chans": channels, **preset, **options}
     known = _parameters(timm_name)
