@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+Clock = Callable[[], float]
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -32,24 +34,29 @@ class Rates:
         return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
-def alternately(programs: dict[str, Callable[[], int]], rounds: int, device: str = "cpu") -> dict[str, Rates]:
-    """Rates of `programs`, each of which answers how many units of work it did; one warm-up each."""
+def alternately(
+    programs: dict[str, Callable[[], int]], rounds: int, device: str = "cpu", clock: Clock = time.perf_counter
+) -> dict[str, Rates]:
+    """Rates of `programs`, each of which answers how many units of work it did; one warm-up each.
+
+    clock: seconds; `time.process_time` counts what the processor worked, however busy others keep it.
+    """
     for program in programs.values():
         program()
     rates: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(rounds):
         for name, program in programs.items():
-            rates[name].append(rate(program, device))
+            rates[name].append(rate(program, device, clock))
     return {name: Rates(values) for name, values in rates.items()}
 
 
-def rate(program: Callable[[], int], device: str) -> float:
+def rate(program: Callable[[], int], device: str, clock: Clock = time.perf_counter) -> float:
     """Units of work per second of one run."""
     synchronise(device)
-    start = time.perf_counter()
+    start = clock()
     done = program()
     synchronise(device)
-    return done / (time.perf_counter() - start)
+    return done / (clock() - start)
 
 
 def synchronise(device: str) -> None:

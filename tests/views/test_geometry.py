@@ -62,6 +62,22 @@ def test_by_itself_a_flip_is_one_of_two_from_left_to_right():
     assert Flip() == Flip(p=0.5, axis=-1) and Affine() == Affine(rotate=0.0, shift=0.0)
 
 
+@pytest.mark.parametrize(
+    ("geometry", "sides", "whole"),
+    [
+        (Geometry(CentreCrop()), (32, 32), True),
+        (Geometry(CentreCrop()), (8, 8, 8), True),
+        (Geometry(CentreCrop()), (32, 31), False),
+        (Geometry(CentreCrop((2.0, 3.0))), (20, 30), True),
+        (Geometry(CentreCrop((2.0, 3.0))), (30, 20), False),
+        (Geometry(CentreCrop(), (Flip(),)), (32, 32), False),
+        (Geometry(RandomResizedCrop()), (32, 32), False),
+    ],
+)
+def test_which_views_are_the_whole_image(geometry, sides, whole):
+    assert geometry.is_whole(sides) is whole
+
+
 def test_flips_happen_as_often_as_asked(generator):
     placement = box(torch.full((N, 2), 8.0), torch.full((N, 2), 16.0))
     axes = Flip(0.3).sample(N, generator, placement).axes

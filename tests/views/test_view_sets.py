@@ -7,6 +7,7 @@ import torchvision.transforms.v2.functional as reference
 from selfsight.data.canvas import Canvas, full_canvas, pad_together
 from selfsight.views import (
     Augmentation,
+    Geometry,
     RandomPatches,
     ViewSet,
     multi_crop,
@@ -15,6 +16,8 @@ from selfsight.views import (
     two_views,
     view_sets,
 )
+from selfsight.views.geometry import CentreCrop, Flip
+from selfsight.views.view_sets import unit_range
 
 EVERY = Augmentation(rotate=15, shift=0.1, solarize=0.3, noise=0.5, cutout=0.5)
 PLAIN = Augmentation(flip=0, jitter_p=0, grayscale=0, blur=0)
@@ -79,6 +82,28 @@ def test_the_original_equals_resize_and_centre_crop():
     square = full_canvas(pixels[..., :48])
     expected = reference.resize(square.pixels.float() / 255, [32, 32], antialias=True)
     torch.testing.assert_close(draw(original(32), [square]).views[0], expected, rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize(("size", "sides"), [(32, (32, 32)), (28, (28, 28)), ((12, 20), (12, 20)), (8, (8, 8, 8))])
+def test_an_image_of_the_views_size_is_read_as_it_is_and_as_resampling_reads_it(size, sides):
+    pixels = torch.randint(0, 256, (5, 3, *sides), dtype=torch.uint8)
+    canvas = full_canvas(pixels)
+    (fast,) = draw(original(size), [canvas]).views
+    assert fast.equal(unit_range(canvas))
+    (view,) = original(size).views
+    resampled = view.apply(unit_range(canvas), canvas.extent, view.sample(5, torch.Generator(), canvas.extent))
+    torch.testing.assert_close(fast, resampled, rtol=0, atol=5e-6)
+
+
+def test_what_must_be_resampled_is(canvas):
+    flipped = ViewSet((replace(original(32).views[0], geometry=Geometry(CentreCrop(), (Flip(1.0),))),))
+    torch.testing.assert_close(draw(flipped, [canvas]).views[0], unit_range(canvas).flip(-1))
+    padded, extent = pad_together([torch.rand(3, 32, 32), torch.rand(3, 16, 32)])
+    shared = Canvas(padded, extent, torch.arange(2), value_range=(0.0, 1.0))
+    whole, narrow = draw(original(32), [shared]).views[0]
+    torch.testing.assert_close(whole, padded[0])
+    middle = reference.resize(padded[1, :, :16, 8:24], [32, 32], antialias=True)
+    torch.testing.assert_close(narrow[..., 2:-2], middle[..., 2:-2])  # beyond its crop torchvision sees nothing
 
 
 def test_rotations_are_lossless_turns_of_one_view_and_come_after_the_flip(canvas):

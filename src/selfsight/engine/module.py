@@ -18,6 +18,7 @@ from selfsight.engine.optimisers import build_optimiser, clip_gradients, scaled_
 from selfsight.engine.seeds import SHARED, STEP, VIEWS, derived_seed, generator_for
 from selfsight.methods.base import Method, Optimisation
 from selfsight.views import Batch, ViewSet
+from selfsight.views.batch import image_layout
 
 
 @dataclass(frozen=True)
@@ -232,8 +233,3 @@ class Training(LightningModule):
     def transfer_batch_to_device(self, batch: list[Canvas], device: torch.device, _: int) -> list[Canvas]:
         """Canvases in the source's dtype, a quarter of what float views would cost to move."""
         return [canvas.to(device, non_blocking=True) for canvas in batch]
-
-
-def image_layout(view: Tensor) -> Tensor:
-    """2-D images with channels last, which convolutions prefer; volumes as they are."""
-    return view.contiguous(memory_format=torch.channels_last) if view.ndim == 4 else view

@@ -17,6 +17,7 @@ from selfsight.precision import choose_precision
 from selfsight.probes.options import check_numbers
 from selfsight.progress import track
 from selfsight.views import ViewSet, original
+from selfsight.views.batch import image_layout
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def extract_features(
     indices: list[Tensor] = []
     for canvases in track(lane, lane.samples, f"features of {lane.source.name}", size=images_on):
         batch = view_set([canvas.to(device, non_blocking=True) for canvas in canvases], generator)
-        (view,) = batch.views
+        view = image_layout(batch.views[0])
         indices.append(batch.index.cpu())
         for name, function in functions.items():
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):

@@ -45,9 +45,8 @@ def known_of(parts: Mapping[str, Source], *, several: bool, form: str) -> Column
         clash = [name for name in known if name.endswith(".npy")]
         new = {name: free_name(name, {*known, FEATURES}) for name in clash}
         if new:
-            log.warning(
-                "columns named as NumPy names its own: %s", said_of_names(clash, list(new.values()), known[clash])
-            )
+            said = said_of_names(clash, list(new.values()), known.loc[:, clash])
+            log.warning("columns named as NumPy names its own: %s", said)
         known = known.rename(columns=new)
     convert: Callable[[str, pd.Series], Any] = as_arrow if form == ".parquet" else as_array
     return {str(name): convert(str(name), column) for name, column in known.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -25,3 +26,8 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.index)
+
+
+def image_layout(view: Tensor) -> Tensor:
+    """2-D images with channels last, which convolutions prefer; volumes as they are."""
+    return view.contiguous(memory_format=torch.channels_last) if view.ndim == 4 else view

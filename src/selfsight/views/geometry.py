@@ -102,6 +102,10 @@ class CentreCrop:
 
     aspect: tuple[float, ...] | None = None
 
+    def is_whole(self, sides: tuple[int, ...]) -> bool:
+        """Whether the box is the whole image, where that has these `sides`."""
+        return len({side / along for side, along in zip(sides, self.aspect or (1,) * len(sides), strict=True)}) == 1
+
     def sample(self, n: int, generator: torch.Generator, extent: Tensor) -> Placement:
         sides = extent.to(torch.float32)
         aspect = torch.ones_like(sides[:1]) if self.aspect is None else sides.new_tensor([self.aspect])
@@ -171,6 +175,10 @@ class Geometry:
     def upright(self) -> bool:
         """Whether every view is an upright box, mirrored or not."""
         return all(step.upright for step in self.steps)
+
+    def is_whole(self, sides: tuple[int, ...]) -> bool:
+        """Whether every view is the whole image as it lies, where that has these `sides`."""
+        return isinstance(self.crop, CentreCrop) and not self.steps and self.crop.is_whole(sides)
 
     def sample(self, n: int, generator: torch.Generator, extent: Tensor) -> Placement:
         """Placements of `n` views in images that fill `extent` `(n, d)`, on extent's device."""

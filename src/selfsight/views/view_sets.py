@@ -77,11 +77,18 @@ class View:
         drawn = [to_device(colour.sample(n * self.count, generator), extent.device) for colour in self.colour]
         return Draw(placement, drawn, corners)
 
-    def apply(self, pixels: Tensor, extent: Tensor, draw: Draw) -> Tensor:
+    def apply(self, pixels: Tensor, extent: Tensor, draw: Draw, *, full: bool = False) -> Tensor:
         """The view `(n, C, *size)` of `pixels` in [0, 1], or its tiles `(n * count, C, *size)`, those of
-        an image side by side; quarter turns come later."""
-        read = read_box if self.geometry.upright else read_affine
-        x = read(pixels, extent, draw.placement, self.shape(extent.shape[1]))
+        an image side by side; quarter turns come later.
+
+        full: whether every image fills the canvas; where the view is that as it is, nothing is resampled.
+        """
+        sides, shape = tuple(pixels.shape[2:]), self.shape(extent.shape[1])
+        if full and sides == shape and self.geometry.is_whole(sides):
+            x = pixels
+        else:
+            read = read_box if self.geometry.upright else read_affine
+            x = read(pixels, extent, draw.placement, shape)
         if self.tiles is not None and draw.corners is not None:
             x = self.tiles.cut(x, draw.corners)
         for colour, parameters in zip(self.colour, draw.colour, strict=True):
@@ -179,7 +186,7 @@ class ViewSet:
         for chunk, part in self._chunks(canvases):
             pixels = unit_range(chunk)
             for view, draw, out in zip(self.views, draws, made, strict=True):
-                x = view.apply(pixels, chunk.extent, draw[part])
+                x = view.apply(pixels, chunk.extent, draw[part], full=chunk.uniform)
                 out[:, part] = x.unflatten(0, (-1, view.count)).transpose(0, 1)
         views = [
             torch.rot90(tile, turn, (-2, -1)).contiguous() if turn else tile
