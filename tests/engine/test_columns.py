@@ -195,7 +195,7 @@ def test_missing_values_are_counted_in_the_log(caplog):
         ("--method simclr --debias_weight 3", "add debias="),
         ("--method simclr --debias_form moments", "add debias="),
         ("--method simclr --method.temperature 0", "temperature is above 0, not 0"),
-        ("--method moco_v2 --method.queue -16", "queue is at least 0, not -16"),
+        ("--method moco_v2 --method.queue -16", "is a whole number of at least 0, not -16"),
         ("--method moco_v2 --method.momentum 2", "momentum is from 0 to 1, not 2"),
         ("--method pirl --method.weight 3", "from 0 to 1, not 3"),
         ("--method y_aware --method.columns NO", "column 'NO'"),
