@@ -14,7 +14,6 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # dcor compiles when imported, which is slow and once aborted a process
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests send it; under nohup selfsight rightly does not hear it
 
@@ -28,6 +27,10 @@ def pytest_collection_finish() -> None:
 
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+
+# dcor compiles when imported; two processes that write one cache of numba's at the same time can abort
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+os.environ["NUMBA_CACHE_DIR"] = str(CHECKOUT / ".pytest_cache" / "numba" / WORKER)
 
 sys.path.append(str(CHECKOUT / "tests"))
 pytest_plugins = ["_gloo"]  # the fixture gloo_pool
