@@ -22,7 +22,7 @@ from selfsight.engine import (
     choose_optimisation,
     prepare_method,
 )
-from selfsight.engine.module import Plan
+from selfsight.engine.module import Schedule
 from selfsight.engine.optimisers import build_optimiser, set_schedule
 from selfsight.views import Batch
 from settings import EXCEPTIONS, settings
@@ -77,8 +77,8 @@ def ready_steps(images: Any, chosen: dict[str, Any]) -> Callable[[], int]:
     optimisation = choose_optimisation(
         method.optimisation, epochs=2, clip=None, **{name: chosen.get(name) for name in names}
     )
-    plan = Plan(optimisation, 2, STEPS, 1, BATCH)
-    method = prepare_method(method, images, plan, hardware, compiled=False).to(hardware.device).train()
+    schedule = Schedule(optimisation, 2, STEPS, 1, BATCH)
+    method = prepare_method(method, images, schedule, hardware, compiled=False).to(hardware.device).train()
     batch = ready_batch(images, method, chosen, hardware.device)
     optimiser = build_optimiser(method.param_groups(), optimisation)
 
@@ -88,8 +88,8 @@ def ready_steps(images: Any, chosen: dict[str, Any]) -> Callable[[], int]:
             with hardware.autocast():
                 loss = method(replace(batch, views=list(batch.views)))["loss"]
             loss.backward()
-            method.after_backward()
-            set_schedule(optimiser, optimisation, optimisation.lr, step, plan.steps, plan.warmup)
+            method.end_backward()
+            set_schedule(optimiser, optimisation, optimisation.lr, step, schedule.steps, schedule.warmup)
             optimiser.step()
             optimiser.zero_grad()
             method.after_step(step + 1)

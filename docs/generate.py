@@ -144,7 +144,8 @@ def optimisation_rows(paper: Any) -> list[tuple[str, str]]:
         ("--warmup_epochs", f"{paper.warmup_epochs:g}"),
     ]
     if paper.clip is not None:
-        rows.append(("--clip", f"{paper.clip:g}" + ", each parameter by itself" * paper.clip_each))
+        by = {"all": "", "part": ", each part by itself", "tensor": ", each parameter by itself"}[paper.clip_by]
+        rows.append(("--clip", f"{paper.clip:g}{by}"))
     return [(code(option), value) for option, value in rows]
 
 

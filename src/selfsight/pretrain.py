@@ -173,7 +173,7 @@ def pretrain(
         feed = engine.open_training_lane(
             images.train, views, hardware, batch_size=batch_size, lane=lane, workers=workers, seed=seed, max_bad=max_bad
         )
-        plan = engine.make_plan(optimisation, epochs, feed, accumulate)
+        schedule = engine.make_schedule(optimisation, epochs, feed, accumulate)
         config = engine.resolve(
             settings,
             encoder=net,
@@ -187,8 +187,8 @@ def pretrain(
             log.open(path)
             images.write_held_out(path / "held_out.csv")
 
-        model = engine.prepare_method(model, images.train, plan, hardware, compiled=compile)
-        training = engine.Training(model, views, plan, seed=seed, rank=hardware.rank)
+        model = engine.prepare_method(model, images.train, schedule, hardware, compiled=compile)
+        training = engine.Training(model, views, schedule, seed=seed, rank=hardware.rank)
         claim.watch(training.position)
         training.encode = engine.encoder_of_all(model, feed, len(images.train), hardware)
         watch = engine.make_monitor(training, images, feed, augmentation, hardware, workers=workers)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from selfsight.methods.base import Method, Optimisation
+from selfsight.methods.base import Method, Optimisation, Plan, Wants
 from selfsight.nets import Encoder
 from selfsight.views import Augmentation, Batch, ViewSet, two_views
 
@@ -21,7 +21,7 @@ class Hooked(Method):
     """
 
     optimisation = Optimisation(optimizer="sgd", lr=0.05, warmup_epochs=0)
-    smallest_batch = 1
+    wants = Wants(views=1, smallest_batch=1)
     bank: Tensor
     cluster: Tensor
 
@@ -38,7 +38,6 @@ class Hooked(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy with each image's cluster."""
-        self.check(batch, views=1)
         logits = self.head(self.encoder(batch.views[0]))
         return {"loss": functional.cross_entropy(logits.float(), self.cluster[batch.index])}
 
@@ -52,18 +51,19 @@ class Hooked(Method):
         told = self.head(self.encoder(batch.views[0])).argmax(1)
         return (told == self.cluster[batch.index]).float().mean()
 
-    def prepare(self, *, samples: int, steps: int, epochs: int, batch: int, metadata: dict[str, Tensor]) -> None:
+    def prepare(self, plan: Plan) -> None:
         """A bank as long as the data; on resuming, the one that was loaded is kept."""
-        super().prepare(samples=samples, steps=steps, epochs=epochs, batch=batch, metadata=metadata)
-        if len(self.bank) != samples:
-            self.bank = self.bank.new_zeros(samples, self.bank.shape[1])
-            self.cluster = self.cluster.new_zeros(samples)
+        super().prepare(plan)
+        if len(self.bank) != plan.samples:
+            self.bank = self.bank.new_zeros(plan.samples, self.bank.shape[1])
+            self.cluster = self.cluster.new_zeros(plan.samples)
         self.calls["prepare"] += 1
 
     @torch.no_grad()
-    def before_epoch(self, encode: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
+    def before_epoch(self, encode: Callable[[Callable[[Tensor], Tensor]], tuple[Tensor, Tensor]]) -> None:
         """Nearest of a few spread samples, by cosine."""
-        self.bank = functional.normalize(encode(self.encoder).float(), dim=1).to(self.bank)
+        features, _ = encode(self.encoder)
+        self.bank = functional.normalize(features.float(), dim=1).to(self.bank)
         centres = self.bank[:: max(1, len(self.bank) // self.head.out_features)][: self.head.out_features]
         self.cluster = (self.bank @ centres.T).argmax(1)
         self.calls["before_epoch"] += 1

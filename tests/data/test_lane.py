@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfsight.data import ArraySource, FolderSource, ResidentLane, StreamingLane
+from selfsight.data import ArraySource, FolderSource, Lane, ResidentLane, StreamingLane
 
 
 def resident(source, batch_size, **options):
@@ -128,3 +128,24 @@ def test_metadata_follows_the_images(pictures):
             for canvas in batch:
                 np.testing.assert_array_equal(canvas.metadata["label"], source.labels[canvas.index])
                 assert canvas.value_range == (0.0, 255.0)
+
+
+def test_images_are_drawn_by_weights():
+    source = ArraySource(np.zeros((40, 1, 4, 4), np.uint8))
+    lane = Lane(source, 4, members=np.arange(2, 40), seed=3)
+    plain = lane.order(0)
+    weights = torch.zeros(40)
+    weights[5], weights[7] = 1.0, 3.0
+    lane.draw_by(weights)
+    drawn = np.concatenate([lane.order(epoch) for epoch in range(50)])
+    assert set(drawn) == {5, 7} and abs((drawn == 7).mean() - 0.75) < 0.03
+    assert (lane.order(4) == lane.order(4)).all() and (lane.order(4) != lane.order(5)).any()
+    lane.draw_by(None)
+    assert (lane.order(0) == plain).all()
+
+
+@pytest.mark.parametrize("weights", [torch.ones(39), torch.zeros(40), -torch.ones(40), torch.full((40,), torch.nan)])
+def test_weights_that_cannot_be_are_refused(weights):
+    lane = Lane(ArraySource(np.zeros((40, 1, 4, 4), np.uint8)), 4)
+    with pytest.raises(ValueError, match="weights"):
+        lane.draw_by(weights)

@@ -14,7 +14,7 @@ from selfsight.data import ArraySource, numeric_metadata, open_source
 from selfsight.engine.columns import check_columns
 from selfsight.engine.images import Images
 from selfsight.methods import find_method
-from selfsight.methods.base import Method
+from selfsight.methods.base import Method, Wants
 from selfsight.nets import build_encoder
 
 COUNT = 12
@@ -32,13 +32,11 @@ class Plain(Method):
 
 
 class Supervised(Plain):
-    needs_label = True
+    wants = Wants(views=2, or_more=True, label=True)
 
 
 class Aged(Plain):
-    @property
-    def columns(self):
-        return ("age",)
+    wants = Wants(views=2, or_more=True, columns=("age",))
 
 
 def images(**columns):
@@ -108,9 +106,7 @@ def test_columns_that_are_no_groups(debias, columns, message):
 
 
 class Ranked(Plain):
-    @property
-    def columns(self):
-        return ("label",)
+    wants = Wants(views=2, or_more=True, columns=("label",))
 
 
 def test_names_of_classes_are_no_numbers():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 import torch
 from torch import nn
 
 from selfsight.data import ResidentLane, open_source, subset
-from selfsight.engine.module import EpochLoader, Meter, Plan, Position, Training
+from selfsight.engine.module import EpochLoader, Meter, Position, Schedule, Training
 from selfsight.engine.seeds import derived_seed
-from selfsight.methods.base import Method, Optimisation
+from selfsight.methods.base import Method, Optimisation, Wants
 from selfsight.nets import as_encoder
 from selfsight.views import Augmentation, original, random_view, two_views
 from selfsight.views.view_sets import ViewSet
@@ -21,6 +23,7 @@ class Linear(Method):
     """Predicts the mean of an image, and notes each hook."""
 
     optimisation = OPTIMISATION
+    wants = Wants(views=1, or_more=True)
 
     def __init__(self, encoder, dropout=0.0):
         super().__init__(encoder)
@@ -38,7 +41,7 @@ class Linear(Method):
         return self.head(self.encoder(view))
 
     def before_epoch(self, encode):
-        self.notes.append(("before_epoch", tuple(encode(lambda view: view.flatten(1)).shape)))
+        self.notes.append(("before_epoch", tuple(encode(lambda view: view.flatten(1))[0].shape)))
 
     def after_backward(self):
         self.notes.append(("after_backward", self.step))
@@ -56,8 +59,8 @@ def make(images=64, batch=16, accumulate=1, epochs=2, views=None, dropout=0.0):
     method = Linear(encoder, dropout)
     source = subset(open_source("digits"), range(images))
     lane = ResidentLane(source, batch, seed=3)
-    plan = Plan(OPTIMISATION, epochs, len(lane), accumulate, batch * accumulate)
-    training = Training(method, views or original(8), plan, seed=3)
+    schedule = Schedule(OPTIMISATION, epochs, len(lane), accumulate, batch * accumulate)
+    training = Training(method, views or original(8), schedule, seed=3)
     training.encode = encoder_of_all(method, lane, images, choose_hardware("cpu", "32"))
     return training, lane
 
@@ -75,15 +78,18 @@ def run(training, lane, callbacks=()):
     with quiet_lightning():
         trainer = Trainer(
             accelerator="cpu",
-            max_epochs=training.plan.epochs,
-            accumulate_grad_batches=training.plan.accumulate,
+            max_epochs=training.schedule.epochs,
+            accumulate_grad_batches=training.schedule.accumulate,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             callbacks=[*callbacks, Count()],
         )
-        trainer.fit(training, train_dataloaders=EpochLoader(lane, training.plan, training.position))
+        trainer.fit(
+            training,
+            train_dataloaders=EpochLoader(lane, training.schedule, training.position, begin=training.begin_epoch),
+        )
     return training.method
 
 
@@ -96,13 +102,44 @@ def test_hooks_come_in_order():
 
 def test_encode_answers_in_the_order_of_the_source():
     training, lane = make(images=40, batch=16)
-    features = training.encode(lambda view: view.flatten(1))
+    features, known = training.encode(lambda view: view.flatten(1))
+    assert known.all()
     pixels = torch.stack([lane.source.read(position) for position in range(40)]).flatten(1)
     low, high = lane.source.value_range
     encoder = training.method.encoder
     expected = ((pixels - low) / (high - low) - encoder.spec.mean[0]) / encoder.spec.std[0]
     torch.testing.assert_close(features, expected)
     assert lane.shuffle and lane.position == 0  # the training's own way through the data is as it was
+
+
+class Sampling(Linear):
+    """Draws images of the first half alone, once it has seen them."""
+
+    def before_epoch(self, encode):
+        self.known = encode(lambda view: view.flatten(1))[1]
+
+    def sampling(self):
+        return (torch.arange(len(self.known)) < len(self.known) // 2).float()
+
+    def forward(self, batch):
+        self.notes.append(batch.index.tolist())
+        return super().forward(batch)
+
+
+def test_a_method_may_weigh_the_draw_of_each_epoch():
+    seen = []
+    for epochs, begun in ((2, 0), (2, 1)):  # from the start, and from the middle of the first epoch
+        training, lane = make(images=32, batch=8, epochs=epochs)
+        method = Sampling(training.method.encoder)
+        method.known = torch.ones(32, dtype=torch.bool)
+        training.method = method
+        training.position.batch = training.position.step = begun
+        run(training, lane)
+        seen.append([note for note in method.notes if isinstance(note, list)])
+    whole, rest = seen
+    assert len(whole) == 8 and all(index < 16 for indices in whole for index in indices)
+    assert rest == whole[1:], "the order is a function of seed, epoch and weights"
+    assert sorted(chain(*whole[:4])) != sorted(chain(*whole[4:]))
 
 
 def test_accumulated_micro_batches_are_one_batch():
@@ -115,7 +152,7 @@ def test_accumulated_micro_batches_are_one_batch():
 
 def test_batches_left_over_at_the_end_of_an_epoch_make_no_step():
     training, lane = make(images=56, batch=8, accumulate=2, epochs=2)
-    assert len(lane) == 7 and training.plan.steps == 6
+    assert len(lane) == 7 and training.schedule.steps == 6
     assert run(training, lane).step == 6
 
 
@@ -140,7 +177,7 @@ def test_ranks_share_a_seed_that_differs_by_run_step_and_micro_batch():
     canvases = next(iter(lane))
 
     def seeds(seed, rank=0):
-        other = Training(training.method, training.view_set, training.plan, seed=seed, rank=rank)
+        other = Training(training.method, training.view_set, training.schedule, seed=seed, rank=rank)
         training.method.seeds.clear()
         for other.position.step, other.position.batch in ((0, 0), (0, 1), (1, 2), (1, 3)):
             other.training_step(canvases, 0)
@@ -154,7 +191,7 @@ def test_ranks_share_a_seed_that_differs_by_run_step_and_micro_batch():
 def test_views_differ_by_step_micro_batch_and_rank():
     training, lane = make(views=two_views(8, Augmentation(jitter_p=0.0, grayscale=0.0)))
     canvases = next(iter(lane))
-    other = Training(training.method, training.view_set, training.plan, seed=3, rank=1)
+    other = Training(training.method, training.view_set, training.schedule, seed=3, rank=1)
     made = [training.make_views(canvases, *place).views[0] for place in ((0, 0), (0, 0), (1, 0), (0, 1))]
     made.append(other.make_views(canvases, 0, 0).views[0])
     assert torch.equal(made[0], made[1])
@@ -170,7 +207,7 @@ def test_images_lie_with_channels_last():
 def test_an_epoch_goes_on_where_it_stood():
     training, lane = make(images=64, batch=8)
     position = Position(step=2, epoch=1, batch=2)
-    loader = EpochLoader(lane, training.plan, position)
+    loader = EpochLoader(lane, training.schedule, position)
     rest = [batch[0].index.tolist() for batch in loader]
     position.batch = 0
     assert rest == [batch[0].index.tolist() for batch in loader][2:]
@@ -184,9 +221,9 @@ def test_meter_answers_means_and_begins_anew():
     assert meter.flush() == {}
 
 
-def test_plan():
-    plan = Plan(Optimisation(warmup_epochs=1.5), epochs=10, micro_batches=9, accumulate=2, images_a_step=64)
-    assert (plan.steps_an_epoch, plan.steps, plan.warmup) == (4, 40, 6)
+def test_schedule():
+    schedule = Schedule(Optimisation(warmup_epochs=1.5), epochs=10, micro_batches=9, accumulate=2, images_a_step=64)
+    assert (schedule.steps_an_epoch, schedule.steps, schedule.warmup) == (4, 40, 6)
 
 
 def test_seeds_differ_between_streams_and_numbers():

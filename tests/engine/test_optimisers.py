@@ -149,5 +149,38 @@ def test_clip_over_all_parameters():
 
 def test_clip_each_parameter_by_itself():
     net = net_with_gradients()
-    clip_gradients(net, 1.0, each=True)
+    clip_gradients(net, 1.0, "tensor")
     assert [layer.weight.grad.norm().item() for layer in net[:2]] == pytest.approx([1, 0.5], abs=1e-5)
+
+
+def test_clip_each_part_by_itself():
+    """A part is a child of the method, and what the method holds directly is one more."""
+    method = nn.Module()
+    method.encoder, method.head = net_with_gradients(), net_with_gradients()
+    method.beta = nn.Parameter(torch.zeros(()))
+    method.beta.grad = torch.tensor(7.0)
+    clip_gradients(method, 1.0, "part")
+    for part in (method.encoder, method.head):
+        norms = torch.stack([p.grad.norm() for p in part.parameters() if p.grad is not None])
+        assert norms.norm().item() == pytest.approx(1, abs=1e-5)
+    assert method.beta.grad.item() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_group_may_have_betas_of_its_own():
+    slow, fast = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+    groups = [{"params": [slow]}, {"params": [fast], "betas": (0.5, 0.9)}]
+    optimiser = build_optimiser(groups, Optimisation(optimizer="adam", lr=0.1, weight_decay=0.0))
+    assert [group["betas"] for group in optimiser.param_groups] == [(0.9, 0.999), (0.5, 0.9)]
+    alone = torch.optim.Adam([other := nn.Parameter(torch.zeros(2))], lr=0.1, betas=(0.5, 0.9))
+    for gradient in (1.0, -2.0):
+        for parameter in (slow, fast, other):
+            parameter.grad = torch.full((2,), gradient)
+        optimiser.step()
+        alone.step()
+    torch.testing.assert_close(fast, other)
+    assert not torch.allclose(slow, other)
+
+
+def test_an_unknown_key_of_a_group_is_named():
+    with pytest.raises(ValueError, match="no 'lr_scal': did you mean 'lr_scale'"):
+        build_optimiser([{"params": [nn.Parameter(torch.zeros(2))], "lr_scal": 2.0}], Optimisation())

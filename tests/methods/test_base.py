@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -9,7 +11,19 @@ from torch import nn
 
 from conformance.battery import small_method
 from selfsight.methods import method_names
-from selfsight.methods.base import Method, Teacher, all_decayed, split_by_decay, together, unit, weighted_sum
+from selfsight.methods.base import (
+    Method,
+    Plan,
+    Teacher,
+    Wants,
+    all_decayed,
+    frozen,
+    split_by_decay,
+    together,
+    unit,
+    weighted_sum,
+)
+from selfsight.views import Batch
 
 
 def test_together_joins_runs_of_one_size_and_keeps_the_order():
@@ -46,6 +60,130 @@ def test_a_teacher_keeps_statistics_of_its_own():
     assert teacher.module.weight.tolist() == [2.0, 2.0]
 
 
+@torch.no_grad()
+def test_a_teacher_follows_the_modules_it_was_made_of():
+    body, head = nn.Linear(3, 4), nn.Linear(4, 2)
+    teacher = Teacher(body, head)
+    owner = nn.ModuleDict({"body": body, "teacher": teacher})
+    assert sum(parameter is body.weight for parameter in owner.parameters()) == 1
+    assert "teacher.module.0.weight" in owner.state_dict() and not any("student" in key for key in owner.state_dict())
+    before = teacher.module[1].weight.clone()
+    head.weight.add_(1)
+    teacher.follow(0.9)
+    torch.testing.assert_close(teacher.module[1].weight, before + 0.1)
+    assert not teacher.module[1].weight.requires_grad
+    alone = Teacher(head)
+    assert "weight" in dict(alone.module.named_parameters())
+    head.weight.add_(1)
+    alone.follow(0.0)
+    assert torch.equal(alone.module.weight, head.weight)
+
+
+class Late(Method):
+    """Notes what comes when."""
+
+    wants = Wants(views=1, or_more=True, smallest_batch=1)
+
+    def __init__(self):
+        super().__init__(nn.Identity())
+        self.weight = nn.Parameter(torch.ones(1))
+        self.notes = []
+
+    def forward(self, batch):
+        loss = (self.weight * batch.views[0]).sum()
+        self.later(self.note, loss, "and")
+        return {"loss": loss}
+
+    def note(self, loss, word):
+        self.notes.append((word, loss.requires_grad, torch.is_grad_enabled(), self.weight.grad))
+
+    def after_backward(self):
+        self.notes.append("edit")
+
+
+def test_what_comes_later_follows_the_backward_pass_without_gradients():
+    method, batch = Late(), Batch([torch.ones(2, 1)], torch.arange(2))
+    method(batch)["loss"].backward()
+    assert method.notes == []
+    method.end_backward()
+    assert method.notes == ["edit", ("and", False, False, method.weight.grad)] and method.weight.grad == 2
+    method.end_backward()
+    assert method.notes[2:] == ["edit"], "once, and not again"
+    method(batch)
+    method(batch)["loss"].backward()
+    method.end_backward()
+    assert len(method.notes) == 5, "a forward pass without a backward pass leaves nothing behind"
+
+
+def test_what_a_method_wants_is_checked_before_forward():
+    method = Late()
+    method.wants = Wants(views=2, smallest_batch=3, label=True, columns=("age",))
+    view, index = torch.ones(3, 1), torch.arange(3)
+    known = {"label": index, "age": index.float()}
+    method(Batch([view, view], index, known))
+    for batch, message in (
+        (Batch([view], index, known), r"Late wants 2 views of each image, got 1.*views\("),
+        (Batch([view] * 3, index, known), "wants 2 views .*got 3"),
+        (Batch([view[:2]] * 2, index[:2], known), "at least 3 and got 2: raise batch_size"),
+        (Batch([view, view], index, {"age": index}), "learns from labels .*label="),
+        (Batch([view, view], index, {"label": index, "ages": index}), "column 'age'.*did you mean 'ages'.*columns="),
+    ):
+        with pytest.raises(ValueError, match=message):
+            method(batch)
+
+
+def players(seed=0):
+    """A generator and a critic with batch norm, in float64."""
+    torch.manual_seed(seed)
+    generator = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4)).double()
+    critic = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.LeakyReLU(), nn.Linear(8, 1)).double()
+    return generator, critic
+
+
+def test_two_players_share_one_backward_pass():
+    """Against two optimisers whose gradients are taken at the same weights, each by a backward pass of its own."""
+    softplus = nn.functional.softplus
+    noises = torch.randn(20, 16, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    real = torch.randn(16, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+    generator, critic = players()
+    groups = [{"params": generator.parameters(), "lr": 1e-3}, {"params": critic.parameters(), "lr": 4e-3}]
+    both = torch.optim.Adam(groups, betas=(0.5, 0.999))
+    for noise in noises:
+        fake = generator(noise)
+        told = softplus(critic(fake.detach())).mean() + softplus(-critic(real)).mean()
+        both.zero_grad()
+        (told + softplus(-frozen(critic, fake)).mean()).backward()
+        both.step()
+
+    their_generator, their_critic = players()
+    first = torch.optim.Adam(their_generator.parameters(), lr=1e-3, betas=(0.5, 0.999))
+    second = torch.optim.Adam(their_critic.parameters(), lr=4e-3, betas=(0.5, 0.999))
+    for noise in noises:
+        fake = their_generator(noise)
+        judge = copy.deepcopy(their_critic)
+        first.zero_grad()
+        softplus(-judge(fake)).mean().backward()
+        second.zero_grad()
+        (softplus(their_critic(fake.detach())).mean() + softplus(-their_critic(real)).mean()).backward()
+        first.step()
+        second.step()
+
+    for ours, theirs in ((generator, their_generator), (critic, their_critic)):
+        for name, value in ours.state_dict().items():
+            torch.testing.assert_close(value, theirs.state_dict()[name], rtol=1e-12, atol=1e-14, msg=name)
+    assert critic[1].num_batches_tracked == 2 * len(noises), "the frozen pass counts no batch"
+
+
+def test_gradients_reach_the_inputs_of_a_frozen_module_alone():
+    _, critic = players()
+    fake = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    before = {name: buffer.clone() for name, buffer in critic.named_buffers()}
+    frozen(critic, fake).sum().backward()
+    assert fake.grad.abs().sum() > 0 and all(parameter.grad is None for parameter in critic.parameters())
+    assert all(torch.equal(buffer, before[name]) for name, buffer in critic.named_buffers())
+
+
 def test_parameter_groups():
     module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
     module[2].requires_grad_(False)
@@ -71,7 +209,7 @@ def test_unit_is_exact_under_autocast():
 
 def test_epochs_come_in_fractions():
     method = Method(nn.Identity())
-    method.prepare(samples=10, steps=20, epochs=4, batch=5, metadata={})
+    method.prepare(Plan(samples=10, steps=20, epochs=4, batch=5))
     method.step = 7
     assert method.epoch == 1.4
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from conformance.battery import IMAGES, SIZE, check_learns, small_batches, small_encoder, small_method
 from selfsight import losses
-from selfsight.methods.base import unit
+from selfsight.methods.base import Plan, unit
 from selfsight.methods.moco_v3 import MoCoV3
 from selfsight.nets import sin_cos_positions
 
@@ -20,7 +20,7 @@ def seen_and_pushed(name, **options):
     method = small_method(name, **options)
     (batch,) = small_batches(method, count=1)
     method(batch)["loss"].backward()
-    method.after_backward()
+    method.end_backward()
     return method, batch
 
 
@@ -28,16 +28,16 @@ def seen_and_pushed(name, **options):
 def test_a_queue_shorter_than_a_batch_is_refused_before_training(name):
     method = small_method(name, queue=IMAGES)
     with pytest.raises(ValueError, match=rf"queue of {IMAGES} cannot hold a batch of {IMAGES + 1}: .*queue="):
-        method.prepare(samples=100, steps=1, epochs=1, batch=IMAGES + 1, metadata={})
+        method.prepare(Plan(samples=100, steps=1, epochs=1, batch=IMAGES + 1))
 
 
 @pytest.mark.parametrize("name", QUEUES)
 def test_a_queue_longer_than_the_data_is_told(name, caplog):
     method = small_method(name, queue=2 * IMAGES)
     caplog.clear()
-    method.prepare(samples=2 * IMAGES, steps=1, epochs=1, batch=IMAGES, metadata={})
+    method.prepare(Plan(samples=2 * IMAGES, steps=1, epochs=1, batch=IMAGES))
     assert not caplog.records
-    method.prepare(samples=2 * IMAGES - 1, steps=1, epochs=1, batch=IMAGES, metadata={})
+    method.prepare(Plan(samples=2 * IMAGES - 1, steps=1, epochs=1, batch=IMAGES))
     assert "former embeddings" in caplog.text
 
 
@@ -53,7 +53,7 @@ def test_an_image_never_finds_itself_in_the_queue(name):
     noise = method.queue.rows.clone()
     method(batch)["loss"].backward()
     assert torch.equal(method.queue.rows, noise), "a forward pass alone leaves the queue as it was"
-    method.after_backward()
+    method.end_backward()
     assert method.queue.pushed == IMAGES
     torch.testing.assert_close(method.queue.rows.norm(dim=1), torch.ones(len(noise)))
 

@@ -11,6 +11,7 @@ import selfsight
 from conformance.battery import IMAGES, SIZE, SMALL, small_batches, small_encoder, small_method, textures, train
 from selfsight import losses
 from selfsight.data import ArraySource
+from selfsight.methods import Plan
 from selfsight.methods._bank import MemoryBank
 from selfsight.views import Augmentation
 
@@ -123,7 +124,7 @@ def test_a_run_does_not_go_on_with_other_images(tmp_path):
 def forward_and_back(method, batch):
     outcome = method(batch)
     outcome["loss"].backward()
-    method.after_backward()
+    method.end_backward()
     return outcome
 
 
@@ -212,7 +213,7 @@ def test_exemplar_makes_a_class_of_each_image_and_refuses_too_many():
     method = small_method("exemplar")
     assert method.classifier is not None and method.classifier.out_features == 2 * IMAGES
     classifier = method.classifier
-    method.prepare(samples=2 * IMAGES, steps=1, epochs=1, batch=IMAGES, metadata={})
+    method.prepare(Plan(samples=2 * IMAGES, steps=1, epochs=1, batch=IMAGES))
     assert method.classifier is classifier
     with pytest.raises(ValueError, match="limit=10"):
         small_method("exemplar", classes=10)

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from conformance.battery import IMAGES, SIZE, rows, small_batches, small_encoder, small_method, train
 from selfsight import losses
+from selfsight.methods import Plan
 from selfsight.methods.barlow_twins import BarlowTwins
 from selfsight.methods.simclr import SimCLR
 from selfsight.views.colour import GaussianBlur
@@ -17,7 +18,7 @@ from selfsight.views.colour import GaussianBlur
 def step_once(method, batch, optimiser=None):
     loss = method(batch)["loss"]
     loss.backward()
-    method.after_backward()
+    method.end_backward()
     return loss
 
 
@@ -50,7 +51,7 @@ def test_moco_keys_stay_out_of_synchronised_batch_norm():
 @pytest.mark.parametrize("name", ["byol", "dino", "moco_v2", "moco_v3"])
 def test_teachers_start_as_the_student_and_move_after_the_step_alone(name):
     method = small_method(name, momentum=0.75)
-    method.prepare(samples=IMAGES, steps=4, epochs=1, batch=IMAGES, metadata={})
+    method.prepare(Plan(samples=IMAGES, steps=4, epochs=1, batch=IMAGES))
     student = [
         p for part in ("encoder", "projector", "head") for p in getattr(method, part, torch.nn.Module()).parameters()
     ]
@@ -73,7 +74,7 @@ def test_teachers_start_as_the_student_and_move_after_the_step_alone(name):
 def test_momentum_follows_the_step_as_in_the_authors_code(name, first):
     """BYOL and DINO move the teacher after step t = 0, 1, ... with m(t); MoCo v3 before the keys of step t."""
     method, seen = small_method(name, momentum=0.8), []
-    method.prepare(samples=4 * IMAGES, steps=8, epochs=2, batch=IMAGES, metadata={})
+    method.prepare(Plan(samples=4 * IMAGES, steps=8, epochs=2, batch=IMAGES))
     method.teacher.update = lambda source, momentum: seen.append(momentum)
     for step in range(1, 9):
         method.after_step(step)
@@ -97,7 +98,7 @@ def test_swav_prototypes_keep_still_for_an_epoch_and_length_one_for_ever():
 def test_swav_assigns_with_its_queue_once_that_is_full():
     method = small_method("swav", queue=2 * IMAGES, queue_start=1)
     batches = small_batches(method)
-    method.prepare(samples=2 * IMAGES, steps=20, epochs=10, batch=IMAGES, metadata={})
+    method.prepare(Plan(samples=2 * IMAGES, steps=20, epochs=10, batch=IMAGES))
     scored = []
     method.prototypes.register_forward_pre_hook(lambda _, inputs: scored.append(len(inputs[0])))
     for method.step in range(6):
@@ -109,7 +110,7 @@ def test_swav_assigns_with_its_queue_once_that_is_full():
 
 def test_dino_follows_its_schedules():
     method = small_method("dino", teacher_temperature=(0.04, 0.07), warmup_epochs=2, freeze_epochs=1)
-    method.prepare(samples=IMAGES, steps=40, epochs=4, batch=IMAGES, metadata={})
+    method.prepare(Plan(samples=IMAGES, steps=40, epochs=4, batch=IMAGES))
     temperatures = []
     for method.step in (0, 10, 20, 30):
         temperatures.append(method.sharpness)

@@ -10,7 +10,7 @@ import torch
 
 from conformance.battery import IMAGES, metadata, prepare, small_batches, small_encoder, small_method
 from selfsight import losses
-from selfsight.methods import find_method
+from selfsight.methods import Plan, find_method
 from selfsight.views import Batch
 
 BY_VALUE = ["y_aware", "regression_thr", "regression_exp"]
@@ -19,7 +19,7 @@ BY_CLASS = ["eps_supinfonce", "eps_supcon"]
 
 def told(method, **columns):
     """Tell a method of other numbers."""
-    method.prepare(samples=len(columns["target"]), steps=4, epochs=1, batch=IMAGES, metadata=columns)
+    method.prepare(Plan(samples=len(columns["target"]), steps=4, epochs=1, batch=IMAGES, metadata=columns))
     return method
 
 
@@ -49,9 +49,9 @@ def test_the_bandwidth_is_that_of_the_rule_or_the_one_given(name):
     assert small_method(name, bandwidth="silverman").widths == losses.rule_of_thumb(values[:, None], "silverman")
     assert small_method(name, bandwidth=7).widths == (7.0,)
     two = small_method(name, columns=("target", "label"), bandwidth=(7.0, 0.5))
-    assert two.columns == ("target", "label") and two.widths == (7.0, 0.5)
+    assert two.wants.columns == ("target", "label") and two.widths == (7.0, 0.5)
     assert two(small_batches(two, count=1)[0])["loss"].isfinite()
-    assert small_method(name, columns="target").columns == ("target",)
+    assert small_method(name, columns="target").wants.columns == ("target",)
 
 
 def test_the_kernel_and_its_width_reach_the_loss():
@@ -82,7 +82,7 @@ def test_impossible_options_are_named(options, message):
 def test_a_missing_column_is_named_with_the_nearest(name):
     method = small_method(name)
     with pytest.raises(ValueError, match=r"column 'target'.*did you mean 'targets'.*columns="):
-        method.prepare(samples=4, steps=1, epochs=1, batch=4, metadata={"targets": torch.arange(4.0)})
+        method.prepare(Plan(samples=4, steps=1, epochs=1, batch=4, metadata={"targets": torch.arange(4.0)}))
 
 
 @pytest.mark.parametrize(("bandwidth", "words"), [(1e-4, "are 0.*raise"), (1e5, "are 1.*lower")])

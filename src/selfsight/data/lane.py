@@ -25,6 +25,7 @@ class Lane:
     batch is smaller, and ranks stay equal by repeating images from the start of the order.
 
     epoch, position: where the lane is; position counts batches.
+    chances: of each image to be drawn, where they are not alike (`draw_by`).
     wait: seconds spent waiting for data, so far.
     reason: why this lane was chosen.
     """
@@ -52,6 +53,7 @@ class Lane:
         self.bad = BadImages() if bad is None else bad
         self.columns = numeric_metadata(source)
         self.epoch = self.position = 0
+        self.chances: np.ndarray | None = None
         self.wait = 0.0
         self._started = False
         if batch_size < 1:
@@ -80,7 +82,28 @@ class Lane:
         """Positions in the source of all images, in the order of an epoch."""
         if not self.shuffle:
             return self.members
-        return self.members[np.random.default_rng([self.seed, epoch]).permutation(self.samples)]
+        generator = np.random.default_rng([self.seed, epoch])
+        if self.chances is not None:
+            return self.members[generator.choice(self.samples, self.samples, p=self.chances)]
+        return self.members[generator.permutation(self.samples)]
+
+    def draw_by(self, weights: Tensor | None) -> None:
+        """From the next order on, draw images with replacement by `weights` `(N,)`, a number for each image of
+        the source; None: each once.
+
+        Raises:
+            ValueError: for weights that are not N finite numbers of at least 0, some above it.
+        """
+        if weights is None:
+            self.chances = None
+            return
+        values = weights.detach().cpu().double().numpy()
+        if values.shape != (len(self.source),):
+            raise ValueError(f"weights are {values.shape}: give one for each of the {len(self.source)} images")
+        values = values[self.members]
+        if not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
+            raise ValueError("weights of images must be finite, at least 0, and some above it")
+        self.chances = values / values.sum()
 
     def batch_indices(self, order: np.ndarray, step: int) -> np.ndarray:
         """This rank's part of a step."""

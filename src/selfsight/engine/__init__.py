@@ -28,7 +28,7 @@ from selfsight.engine.train import (
     fit,
     go_on,
     make_monitor,
-    make_plan,
+    make_schedule,
     open_training_lane,
     prepare_method,
 )
@@ -55,7 +55,7 @@ __all__ = [
     "fit",
     "go_on",
     "make_monitor",
-    "make_plan",
+    "make_schedule",
     "open_run",
     "open_training_lane",
     "prepare_method",

@@ -27,18 +27,19 @@ def check_columns(images: Images, method: Method, debias: str | None = None) -> 
         ValueError: for a column that is missing, empty, the same everywhere or of the wrong kind, naming the fix.
     """
     source, name = images.train, type(method).__name__
-    if method.needs_label:
+    wants = method.wants
+    if wants.label:
         check_label(source, f"{name} learns from labels")
-    for column in method.columns:
+    for column in wants.columns:
         if column == "label":
             check_label_numbers(source, name)
         else:
             check_numbers(source, column, name)
     if debias is not None:
-        if debias == "label" or debias in method.columns:
+        if debias == "label" or debias in wants.columns:
             raise ValueError(f"{debias!r} cannot be learned and be kept out: name another column with debias=")
         check_label(source, "debias compares images within and between classes")
-    if source.labels is not None and (method.needs_label or "label" in method.columns or debias is not None):
+    if source.labels is not None and (wants.label or "label" in wants.columns or debias is not None):
         report_missing("label", int((source.labels < 0).sum()), len(source))
     return images if debias is None else replace(images, train=with_groups(source, debias))
 

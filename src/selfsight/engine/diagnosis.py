@@ -15,7 +15,7 @@ from selfsight.engine.build import build_method, debiased
 from selfsight.engine.checkpoints import save_checkpoint
 from selfsight.engine.run_folder import Run, open_run
 from selfsight.engine.seeds import STEP, derived_seed
-from selfsight.methods.base import Method
+from selfsight.methods.base import Method, Plan
 from selfsight.nets import build_encoder
 from selfsight.views import Batch
 
@@ -125,7 +125,7 @@ def replay(run: str | Path | Run, method: Method | None = None) -> Replay:
         net = build_encoder(config["encoder"], image_size=config["image_size"], channels=channels, **options)
         method = build_method(config["method"], net, config["method_options"])
         method = debiased(method, config["debias"], config["debias_weight"], config["debias_form"])
-    method.prepare(**kept["prepared"])
+    method.prepare(Plan(**kept["plan"]))
     method.load_state_dict(kept["method"])
     method.train()
     method.step = kept["step"]

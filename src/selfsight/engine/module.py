@@ -22,7 +22,7 @@ from selfsight.views.batch import image_layout
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """How long a method trains and how it is optimised.
 
     micro_batches: batches of an epoch on each rank; `accumulate` of them make an optimiser step,
@@ -97,22 +97,26 @@ class EpochLoader:
     """Micro-batches from where training stands to the end of the epoch, as Lightning iterates them.
 
     It has no length, so that Lightning looks one batch ahead and lets the lane finish its epoch.
-    waiting: the context in which the next batch is waited for.
+    waiting: the context in which the next batch is waited for. begin: called with the lane before its
+    order is read, for Lightning takes the first batch before it says that an epoch starts.
     """
 
     def __init__(
         self,
         lane: Lane,
-        plan: Plan,
+        schedule: Schedule,
         position: Position,
         waiting: Callable[[], AbstractContextManager] = nullcontext,
+        begin: Callable[[Lane], None] | None = None,
     ):
-        self.lane, self.plan, self.position, self.waiting = lane, plan, position, waiting
+        self.lane, self.schedule, self.position, self.waiting, self.begin = lane, schedule, position, waiting, begin
 
     def __iter__(self) -> Iterator[list[Canvas]]:
+        if self.begin is not None:
+            self.begin(self.lane)
         done = self.position.batch
         self.lane.load_state_dict({"epoch": self.position.epoch, "position": done})
-        left = self.plan.steps_an_epoch * self.plan.accumulate - done
+        left = self.schedule.steps_an_epoch * self.schedule.accumulate - done
         batches = iter(self.lane)
         for _ in range(left):
             with self.waiting():
@@ -125,11 +129,11 @@ class EpochLoader:
 class Training(LightningModule):
     """A method in training; knows the contract of methods and none of them."""
 
-    def __init__(self, method: Method, views: ViewSet, plan: Plan, *, seed: int, rank: int = 0):
+    def __init__(self, method: Method, views: ViewSet, schedule: Schedule, *, seed: int, rank: int = 0):
         super().__init__()
         self.method = method
         self.view_set = views
-        self.plan = plan
+        self.schedule = schedule
         self.seed = seed
         self.shard = rank
         self.position = Position()
@@ -137,7 +141,7 @@ class Training(LightningModule):
         self.rate = 0.0
         self.latest: tuple[Batch, Tensor, int] | None = None  # batch, loss and micro-batch, until the step is done
         self.optimiser_state: dict[str, Any] | None = None
-        self.encode: Callable[[Callable[[Tensor], Tensor]], Tensor] | None = None
+        self.encode: Callable[[Callable[[Tensor], Tensor]], tuple[Tensor, Tensor]] | None = None
 
     def resume_from(self, position: dict[str, int], optimiser: dict[str, Any], meter: dict[str, Any]) -> None:
         """Stand where a checkpoint was written."""
@@ -155,13 +159,13 @@ class Training(LightningModule):
         return batch
 
     def first_batch(self, lane: Lane) -> Batch:
-        """What the first step sees."""
-        canvases = next(iter(EpochLoader(lane, self.plan, Position())))
+        """What the first step sees, in an epoch that takes each image once."""
+        canvases = next(iter(EpochLoader(lane, self.schedule, Position())))
         return self.make_views(self.transfer_batch_to_device(canvases, self.device, 0), step=0)
 
     def training_step(self, canvases: list[Canvas], _: int) -> Tensor:
         """The loss of one micro-batch."""
-        micro = self.position.batch % self.plan.accumulate
+        micro = self.position.batch % self.schedule.accumulate
         batch = self.make_views(canvases, self.position.step, micro)
         # dropout and its kin follow the step alone, so that a resumed run draws what an unbroken one draws
         torch.manual_seed(derived_seed(STEP, self.seed, self.position.step, micro, self.shard))
@@ -172,26 +176,27 @@ class Training(LightningModule):
         self.latest = batch, outcome["loss"].detach(), micro
         return outcome["loss"]
 
-    def on_train_epoch_start(self) -> None:
-        """Let methods that cluster see all the data, once an epoch."""
+    def begin_epoch(self, lane: Lane) -> None:
+        """Let methods that cluster see all the data once an epoch, and those with a say in the order have it."""
         clusters = type(self.method).before_epoch is not Method.before_epoch
         if clusters and self.position.batch == 0:
             assert self.encode is not None
             torch.manual_seed(derived_seed(STEP, self.seed, self.position.step, self.position.epoch))
             self.method.before_epoch(self.encode)
+        lane.draw_by(self.method.sampling())
 
     def on_after_backward(self) -> None:
-        """The method's own edits of gradients and queues."""
-        self.method.after_backward()
+        """The method's own edits of gradients, and of its memories."""
+        self.method.end_backward()
         self.position.batch += 1
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Schedules and clipping."""
-        optimisation = self.plan.optimisation
-        peak = scaled_rate(optimisation, self.plan.images_a_step)
-        self.rate = set_schedule(optimizer, optimisation, peak, self.position.step, self.plan.steps, self.plan.warmup)
+        schedule, optimisation = self.schedule, self.schedule.optimisation
+        peak = scaled_rate(optimisation, schedule.images_a_step)
+        self.rate = set_schedule(optimizer, optimisation, peak, self.position.step, schedule.steps, schedule.warmup)
         if optimisation.clip is not None:
-            clip_gradients(self.method, optimisation.clip, each=optimisation.clip_each)
+            clip_gradients(self.method, optimisation.clip, optimisation.clip_by)
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """One optimiser step, then the teacher's."""
@@ -209,12 +214,12 @@ class Training(LightningModule):
     @property
     def epoch_complete(self) -> bool:
         """Whether all steps of the running epoch are done."""
-        return self.position.batch >= self.plan.steps_an_epoch * self.plan.accumulate
+        return self.position.batch >= self.schedule.steps_an_epoch * self.schedule.accumulate
 
     @property
     def between_steps(self) -> bool:
         """Whether no gradient is half accumulated."""
-        return self.position.batch % self.plan.accumulate == 0
+        return self.position.batch % self.schedule.accumulate == 0
 
     @property
     def optimiser(self) -> Optimizer:
@@ -224,7 +229,7 @@ class Training(LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """The optimiser, as a checkpoint left it where there is one."""
-        optimiser = build_optimiser(self.method.param_groups(), self.plan.optimisation)
+        optimiser = build_optimiser(self.method.param_groups(), self.schedule.optimisation)
         if self.optimiser_state is not None:
             optimiser.load_state_dict(self.optimiser_state)
             self.optimiser_state = None

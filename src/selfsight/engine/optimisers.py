@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn, optim
@@ -14,8 +14,10 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from selfsight.engine.schedules import half_cosine, warmup_cosine
 from selfsight.methods.base import Optimisation
+from selfsight.naming import nearest
 
 OPTIMISERS = ("adamw", "adam", "sgd", "lars")
+GROUP_KEYS = ("params", "weight_decay", "lr_scale", "constant_lr", "adapt", "betas")
 
 
 class LARS(Optimizer):
@@ -104,7 +106,10 @@ def trust_ratios(parameters: list[Tensor], updates: list[Tensor], eta: float) ->
 
 
 def build_optimiser(groups: list[dict[str, Any]], optimisation: Optimisation) -> Optimizer:
-    """The optimiser that `optimisation` names, over a method's parameter groups."""
+    """The optimiser that `optimisation` names, over a method's parameter groups; only Adam and AdamW have betas."""
+    for group in groups:
+        for key in group.keys() - set(GROUP_KEYS):
+            raise ValueError(f"a parameter group has no {key!r}{nearest(key, GROUP_KEYS)}")
     groups = [{**group, "follows_decay": "weight_decay" not in group} for group in groups if group["params"]]
     settings: dict[str, Any] = {"lr": optimisation.lr, "weight_decay": optimisation.weight_decay}
     name = optimisation.optimizer
@@ -137,11 +142,15 @@ def set_schedule(
     return rate
 
 
-def clip_gradients(module: nn.Module, largest: float, *, each: bool = False) -> None:
-    """Shrink gradients whose norm exceeds `largest`: over all parameters, or of each tensor by itself."""
-    if not each:
+def clip_gradients(module: nn.Module, largest: float, by: Literal["all", "part", "tensor"] = "all") -> None:
+    """Shrink gradients whose norm exceeds `largest`: over all parameters, over each child of the module by itself
+    (what the module holds directly is one more), or of each tensor by itself."""
+    if by == "all":
         nn.utils.clip_grad_norm_(module.parameters(), largest, foreach=True)
-        return
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    norms = torch.stack(torch._foreach_norm(gradients))
-    torch._foreach_mul_(gradients, list((largest / (norms + 1e-6)).clamp(max=1.0).unbind()))
+    elif by == "part":
+        for part in (module.parameters(recurse=False), *(child.parameters() for child in module.children())):
+            nn.utils.clip_grad_norm_(list(part), largest, foreach=True)
+    else:
+        gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        norms = torch.stack(torch._foreach_norm(gradients))
+        torch._foreach_mul_(gradients, list((largest / (norms + 1e-6)).clamp(max=1.0).unbind()))

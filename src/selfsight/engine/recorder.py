@@ -17,6 +17,7 @@ from selfsight.engine.diagnosis import KEPT, keep
 from selfsight.engine.hardware import Hardware, describe_hardware
 from selfsight.engine.module import Training
 from selfsight.engine.run_folder import config_hash
+from selfsight.methods.base import Plan
 from selfsight.nets import save_encoder
 
 
@@ -26,7 +27,7 @@ class Recorder:
 
     names: what a checkpoint must share with the run that resumes from it, by name.
     images: what the summary says of the images. bad: those that could not be read.
-    prepared: what the method was told before it began.
+    plan: what the method was told before it began.
     """
 
     path: Path
@@ -35,7 +36,7 @@ class Recorder:
     images: dict[str, Any]
     bad: list[BadImages]
     hardware: Hardware
-    prepared: dict[str, Any]
+    plan: Plan
 
     @property
     def checkpoint(self) -> Path:
@@ -59,7 +60,7 @@ class Recorder:
         assert training.latest is not None
         batch, _, micro = training.latest
         place = {"step": training.position.step, "micro": micro, "seed": training.seed, "rank": training.shard}
-        keep(self.path, training.method, batch, **place, found=found, prepared=self.prepared)
+        keep(self.path, training.method, batch, **place, found=found, plan=dict(vars(self.plan)))
         return self.path / KEPT
 
     def restore(self, training: Training) -> dict[str, Any]:
@@ -84,9 +85,9 @@ class Recorder:
 
     def summarise(self, training: Training, outcome: dict[str, Any]) -> None:
         """Write `summary.json`."""
-        position, plan = training.position, training.plan
+        position, schedule = training.position, training.schedule
         summary = {
-            "finished": position.epoch >= plan.epochs,
+            "finished": position.epoch >= schedule.epochs,
             "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "method": self.config["method"],
             "encoder": self.config["encoder"],
@@ -94,7 +95,7 @@ class Recorder:
             "epochs": position.epoch,
             "steps": position.step,
             **outcome,
-            "images_per_second": round(position.step * plan.images_a_step / max(outcome["seconds"], 1e-9), 1),
+            "images_per_second": round(position.step * schedule.images_a_step / max(outcome["seconds"], 1e-9), 1),
             **self.images,
             "bad_images": [name for bad in self.bad for name in bad.names],
             **describe_hardware(self.hardware),

@@ -178,10 +178,10 @@ def check_method(method: Method, settings: Mapping[str, Any], images: Images) ->
     """
     name, epochs = type(method).__name__, settings["epochs"]
     given = {**given_options(settings["method"]), **(settings["method_options"] or {})}
-    if settings["batch_size"] < method.smallest_batch:
+    if settings["batch_size"] < method.wants.smallest_batch:
         raise ValueError(
             f"batch_size is {settings['batch_size']} and {name} compares the images of a batch: "
-            f"raise it to {method.smallest_batch} or more"
+            f"raise it to {method.wants.smallest_batch} or more"
         )
     for option in EPOCHS_OF_METHODS:
         usual = inspect.signature(type(method)).parameters.get(option)

@@ -138,7 +138,7 @@ class Supervisor(Callback):
         self.progress.update(position.step, position.epoch + 1)
         if pl_module.epoch_complete:
             return  # the epoch's end sees to it
-        due = self.monitor is not None and pl_module.plan.steps >= FEW_STEPS and self._due(pl_module)
+        due = self.monitor is not None and pl_module.schedule.steps >= FEW_STEPS and self._due(pl_module)
         if due or position.step % LOG_EVERY == 0:
             row = self._row(pl_module)
             if due:
@@ -158,7 +158,7 @@ class Supervisor(Callback):
         row = self._row(pl_module)
         pl_module.end_epoch()
         position = pl_module.position
-        last = position.epoch == pl_module.plan.epochs
+        last = position.epoch == pl_module.schedule.epochs
         row["epoch"] = position.epoch
         row |= self._measure(trainer, pl_module, row, always=last or position.epoch == 1)
         self._log(trainer, pl_module, row)
@@ -171,7 +171,7 @@ class Supervisor(Callback):
 
     def _due(self, training: Training) -> bool:
         """Whether another tenth of the training has passed since the last measurement."""
-        return LEAST_OFTEN * training.position.step // training.plan.steps > self.tenths
+        return LEAST_OFTEN * training.position.step // training.schedule.steps > self.tenths
 
     def _measure(
         self, trainer: Trainer, training: Training, row: dict[str, float], *, always: bool = False
@@ -182,7 +182,7 @@ class Supervisor(Callback):
         due = self._due(training) and all(map(math.isfinite, row.values()))  # what diverged is not looked at again
         own = self.monitor.allowed(self.seconds, due=due, always=always)
         allowed = trainer.strategy.broadcast(own)
-        self.tenths = LEAST_OFTEN * training.position.step // training.plan.steps
+        self.tenths = LEAST_OFTEN * training.position.step // training.schedule.steps
         return self.monitor.measure(allowed, training.device)
 
     def _row(self, training: Training) -> dict[str, float]:
@@ -190,10 +190,10 @@ class Supervisor(Callback):
         position, now = training.position, time.monotonic()
         seconds = max(now - self._row_time, 1e-9)
         means = training.meter.flush()
-        images = (position.step - self._row_step) * training.plan.images_a_step
+        images = (position.step - self._row_step) * training.schedule.images_a_step
         waited = self.waited()
         row = {
-            "epoch": position.epoch + position.batch / training.plan.micro_batches,
+            "epoch": position.epoch + position.batch / training.schedule.micro_batches,
             "seconds": self.seconds,
             **means,
             "lr": training.rate,

@@ -33,7 +33,7 @@ from selfsight.engine.hardware import Hardware, Place, place, reproducible
 from selfsight.engine.images import Images, chosen, has_classes, some_of
 from selfsight.engine.meeting import Started
 from selfsight.engine.metrics import Metrics
-from selfsight.engine.module import EpochLoader, Plan, Position, Training
+from selfsight.engine.module import EpochLoader, Position, Schedule, Training
 from selfsight.engine.monitor import Buffers, Monitor, affordable, at_rest
 from selfsight.engine.optimisers import scaled_rate
 from selfsight.engine.progress import Progress
@@ -41,7 +41,7 @@ from selfsight.engine.recorder import Recorder
 from selfsight.engine.signals import Leave, StopRequest
 from selfsight.engine.small_maps import guard_small_maps
 from selfsight.engine.supervisor import Supervisor
-from selfsight.methods.base import Method, Optimisation
+from selfsight.methods.base import Method, Optimisation, Plan
 from selfsight.nets import attend_by_products, has_few_tokens
 from selfsight.views import Augmentation, ViewSet, original, two_views
 
@@ -85,7 +85,7 @@ def open_training_lane(
     return opened
 
 
-def make_plan(optimisation: Optimisation, epochs: int, lane: Lane, accumulate: int) -> Plan:
+def make_schedule(optimisation: Optimisation, epochs: int, lane: Lane, accumulate: int) -> Schedule:
     """How long to train; refuses an epoch without a single optimiser step."""
     for name, value in (("epochs", epochs), ("accumulate", accumulate)):
         if value < 1:
@@ -95,12 +95,12 @@ def make_plan(optimisation: Optimisation, epochs: int, lane: Lane, accumulate: i
             f"a step takes {accumulate} batches of {lane.batch_size} images and an epoch has only {len(lane)}: "
             f"lower accumulate to at most {len(lane)}, or batch_size"
         )
-    return Plan(optimisation, epochs, len(lane), accumulate, lane.batch_size * lane.world_size * accumulate)
+    return Schedule(optimisation, epochs, len(lane), accumulate, lane.batch_size * lane.world_size * accumulate)
 
 
-def prepare_method(method: Method, source: Source, plan: Plan, hardware: Hardware, *, compiled: bool) -> Method:
+def prepare_method(method: Method, source: Source, schedule: Schedule, hardware: Hardware, *, compiled: bool) -> Method:
     """The method told how long it trains, laid out for the hardware."""
-    method.prepare(**told(source, plan))
+    method.prepare(plan_of(source, schedule))
     if hardware.world > 1:
         method = convert_sync_batchnorm(method, hardware.device)
     if method.encoder.spec.dims == 2:
@@ -114,15 +114,15 @@ def prepare_method(method: Method, source: Source, plan: Plan, hardware: Hardwar
     return method
 
 
-def told(source: Source, plan: Plan) -> dict[str, Any]:
+def plan_of(source: Source, schedule: Schedule) -> Plan:
     """What `Method.prepare` is told."""
-    return {
-        "samples": len(source),
-        "steps": plan.steps,
-        "epochs": plan.epochs,
-        "batch": plan.images_a_step // plan.accumulate,
-        "metadata": numeric_metadata(source),
-    }
+    return Plan(
+        samples=len(source),
+        batch=schedule.images_a_step // schedule.accumulate,
+        steps=schedule.steps,
+        epochs=schedule.epochs,
+        metadata=numeric_metadata(source),
+    )
 
 
 def make_monitor(
@@ -138,7 +138,7 @@ def make_monitor(
     if images.held_out is None:
         return None
     seed, spec = training.seed, training.method.encoder.spec
-    size, sizes = spec.size[0], affordable(training.plan.images_seen)
+    size, sizes = spec.size[0], affordable(training.schedule.images_seen)
     labelled = has_classes(images.train) and has_classes(images.held_out)
     readable = chosen(images.train, lane.members)
     batch = math.ceil(sizes.health / math.ceil(sizes.health / MONITOR_BATCH))  # whole batches, no image more
@@ -170,12 +170,12 @@ def make_monitor(
 
 def encoder_of_all(
     method: Method, lane: Lane, samples: int, hardware: Hardware
-) -> Callable[[Callable[[Tensor], Tensor]], Tensor]:
-    """The `encode` that `Method.before_epoch` receives; rows of unreadable images are zero."""
+) -> Callable[[Callable[[Tensor], Tensor]], tuple[Tensor, Tensor]]:
+    """The `encode` that `Method.before_epoch` receives; rows of unreadable images are zero, and not known."""
     spec = method.encoder.spec
     plain = original(spec.size[0]).normalised(spec.mean, spec.std)
 
-    def encode(function: Callable[[Tensor], Tensor]) -> Tensor:
+    def encode(function: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         rows, indices = [], []
         with at_rest(method):
             for canvases in in_order(lane):
@@ -184,7 +184,8 @@ def encoder_of_all(
                     rows.append(function(batch.views[0]).float())
                 indices.append(batch.index)
             features, index = gather(torch.cat(rows)), gather(torch.cat(indices))
-        return features.new_zeros(samples, features.shape[1]).index_copy_(0, index, features)
+        known = torch.zeros(samples, dtype=torch.bool, device=features.device).index_fill_(0, index, True)
+        return features.new_zeros(samples, *features.shape[1:]).index_copy_(0, index, features), known
 
     return encode
 
@@ -211,7 +212,7 @@ def in_order(lane: Lane) -> Iterator[list]:
     yield from ordered
 
 
-def make_trainer(hardware: Hardware, plan: Plan, position: Position, supervisor: Supervisor) -> Trainer:
+def make_trainer(hardware: Hardware, schedule: Schedule, position: Position, supervisor: Supervisor) -> Trainer:
     """Lightning's trainer for what is left to do, without its own logging, bars and checkpoints."""
     return Trainer(
         accelerator="cpu" if hardware.accelerator == "cpu" else "gpu",
@@ -221,8 +222,8 @@ def make_trainer(hardware: Hardware, plan: Plan, position: Position, supervisor:
         # buffers are the same on every rank already, and a memory of all images is too large to send at each step
         strategy=DDPStrategy(find_unused_parameters=True, broadcast_buffers=False) if hardware.world > 1 else "auto",
         precision="bf16-mixed" if hardware.precision == "bf16" else "32-true",
-        max_epochs=plan.epochs - position.epoch,
-        accumulate_grad_batches=plan.accumulate,
+        max_epochs=schedule.epochs - position.epoch,
+        accumulate_grad_batches=schedule.accumulate,
         callbacks=[supervisor],
         plugins=[Started(place() if hardware.external else Place())],  # Lightning would look for SLURM and others
         benchmark=hardware.accelerator == "gpu",
@@ -264,21 +265,20 @@ def begin(
     max_minutes: float | None = None,
 ) -> tuple[Recorder, Supervisor]:
     """Who writes down what happens, and who watches it."""
-    announce(training.plan, images)
+    announce(training.schedule, images)
     names = {name: config[name] for name in ("method", "encoder")}
     spec = training.method.encoder.spec
     names |= {"training images": len(images.train), "images": identity(images.train), "processes": hardware.world}
     names["mean, std and range"] = " ".join(f"{value:.6g}" for value in (*spec.mean, *spec.std, *spec.value_range))
     bad = [lane.bad] if monitor is None else [lane.bad, monitor.buffers.held_out.bad]
     looked_at = {} if monitor is None else monitor.describe()
-    prepared = told(images.train, training.plan)
-    recorder = Recorder(path, config, names, {**images.describe(), **looked_at}, bad, hardware, prepared)
+    recorder = Recorder(path, config, names, {**images.describe(), **looked_at}, bad, hardware, training.method.plan)
     first = hardware.rank == 0
     supervisor = Supervisor(
         recorder=recorder if first else None,
         metrics=Metrics(path) if first else None,
         monitor=monitor,
-        progress=Progress(training.plan.epochs, training.plan.steps, sys.stderr if first else None),
+        progress=Progress(training.schedule.epochs, training.schedule.steps, sys.stderr if first else None),
         stop=stop,
         waited=lambda: lane.wait,
         checkpoint_minutes=config["checkpoint_minutes"],
@@ -288,12 +288,13 @@ def begin(
     return recorder, supervisor
 
 
-def announce(plan: Plan, images: Images) -> None:
+def announce(schedule: Schedule, images: Images) -> None:
     """Say what is about to happen: the images, the optimiser, the steps."""
     log.info("%d training images; held out for the monitor: %s", len(images.train), images.origin)
-    optimisation, peak = plan.optimisation, scaled_rate(plan.optimisation, plan.images_a_step)
+    optimisation, images_a_step = schedule.optimisation, schedule.images_a_step
+    peak = scaled_rate(optimisation, images_a_step)
     rule = "" if peak == optimisation.lr else f" ({optimisation.lr:g} for {optimisation.reference_batch} images)"
-    log.info("%s at %g%s, %d steps of %d images", optimisation.optimizer, peak, rule, plan.steps, plan.images_a_step)
+    log.info("%s at %g%s, %d steps of %d images", optimisation.optimizer, peak, rule, schedule.steps, images_a_step)
 
 
 def go_on(recorder: Recorder, supervisor: Supervisor, training: Training) -> None:
@@ -303,20 +304,21 @@ def go_on(recorder: Recorder, supervisor: Supervisor, training: Training) -> Non
         log.info("no checkpoint yet: starting from the beginning")
     else:
         supervisor.restore(recorder.restore(training))
-        if position.epoch < training.plan.epochs:
-            log.info("resuming at step %d, in epoch %d of %d", position.step, position.epoch + 1, training.plan.epochs)
+        epochs = training.schedule.epochs
+        if position.epoch < epochs:
+            log.info("resuming at step %d, in epoch %d of %d", position.step, position.epoch + 1, epochs)
     if supervisor.metrics is not None:
         supervisor.metrics.cut_back(position.step)
 
 
 def fit(training: Training, lane: Lane, supervisor: Supervisor, hardware: Hardware) -> None:
     """Train from where `training` stands to the last epoch, or until someone wants to stop."""
-    if training.position.epoch >= training.plan.epochs:
+    if training.position.epoch >= training.schedule.epochs:
         log.info("this run is finished")
         return
     with quiet_lightning(), reproducible(hardware.accelerator):
-        trainer = make_trainer(hardware, training.plan, training.position, supervisor)
-        loader = EpochLoader(lane, training.plan, training.position, supervisor.stop.at_rest)
+        trainer = make_trainer(hardware, training.schedule, training.position, supervisor)
+        loader = EpochLoader(lane, training.schedule, training.position, supervisor.stop.at_rest, training.begin_epoch)
         try:
             trainer.fit(training, train_dataloaders=loader)
         except Leave:

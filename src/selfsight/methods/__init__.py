@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from selfsight.naming import nearest
 
 if TYPE_CHECKING:
-    from selfsight.methods.base import Method, Optimisation
+    from selfsight.methods.base import Method, Optimisation, Plan, Wants
 
-__all__ = ["Method", "Optimisation", "describe_methods", "find_method", "method_name", "method_names"]
+__all__ = ["Method", "Optimisation", "Plan", "Wants", "describe_methods", "find_method", "method_name", "method_names"]
 
 _FOLDER = Path(__file__).parent
 
@@ -96,8 +96,8 @@ def _first_sentence(docstring: str) -> str:
 
 
 def __getattr__(name: str) -> Any:
-    """`Method`, `Optimisation` and every method's class, imported when first asked for."""
-    if name in ("Method", "Optimisation"):
+    """`Method`, what it is told and wants, and every method's class, imported when first asked for."""
+    if name in ("Method", "Optimisation", "Plan", "Wants"):
         return getattr(importlib.import_module(f"{__name__}.base"), name)
     for method in () if name.startswith("_") else method_names():
         if _class_of(method).name == name:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from selfsight import losses
-from selfsight.methods.base import Method, all_decayed, together, unit
+from selfsight.methods.base import Method, Plan, Wants, all_decayed, together, unit
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -45,6 +45,7 @@ class ByValue(Method):
             raise ValueError(f'{type(self).__name__} learns from numbers: name a column or more with columns=("age",)')
         if kernel not in losses.KERNELS:
             raise ValueError(f"no kernel {kernel!r}: there are {', '.join(losses.KERNELS)}")
+        self.wants = Wants(views=2, or_more=True, columns=self.names)
         self.kernel, self.bandwidth, self.temperature = kernel, bandwidth, temperature
         if isinstance(bandwidth, str) and bandwidth not in losses.RULES:
             rules = " or ".join(map(repr, losses.RULES))
@@ -52,16 +53,11 @@ class ByValue(Method):
         self.widths = None if isinstance(bandwidth, str) else losses.each_column(bandwidth, len(self.names))
         self.projector = mlp(encoder.width, *projector, norm=False)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that are compared."""
-        return self.names
-
-    def prepare(self, *, samples: int, steps: int, epochs: int, batch: int, metadata: dict[str, Tensor]) -> None:
+    def prepare(self, plan: Plan) -> None:
         """Choose the bandwidth by the values of all images, and warn where it tells none of them apart."""
-        super().prepare(samples=samples, steps=steps, epochs=epochs, batch=batch, metadata=metadata)
-        self.check_columns(metadata)
-        values = self.values(metadata)
+        super().prepare(plan)
+        self.wants.check_columns(plan.metadata, type(self).__name__)
+        values = self.values(plan.metadata)
         if isinstance(self.bandwidth, str):
             rule = losses.rule_of_thumb(values, self.bandwidth)
             self.widths = losses.each_column(rule, len(self.names))
@@ -87,7 +83,7 @@ class ByValue(Method):
                         "%s bandwidth", width, name, extreme, float(column.std()), fix,
                     )  # fmt: skip
 
-    def values(self, metadata: dict[str, Tensor]) -> Tensor:
+    def values(self, metadata: Mapping[str, Tensor]) -> Tensor:
         """The columns `(N, C)` in float32, NaN where a value is missing, as is a label of -1 among whole numbers."""
         found = []
         for name in self.names:
@@ -98,7 +94,6 @@ class ByValue(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views, or more, and the values of each image."""
-        self.check(batch, views=2, or_more=True)
         assert self.widths is not None, "prepare precedes forward"
         z, values = together(self.embed, batch.views), self.values(batch.metadata)
         return {"loss": type(self).loss(z, values, self.temperature, self.kernel, self.widths)}

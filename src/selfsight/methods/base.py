@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from selfsight import diagnostics
@@ -29,8 +30,9 @@ class Optimisation:
 
     lr is the rate for `reference_batch` images a step and grows linearly with the batch;
     with `reference_batch=None` it is taken as it stands. After a linear warm-up it follows
-    half a cosine down to `lr * final_lr`, by step. clip is the largest norm of the gradient,
-    over all parameters or, with `clip_each`, of each parameter tensor by itself.
+    half a cosine down to `lr * final_lr`, by step. clip is the largest norm of the gradient, over
+    "all" parameters, of each "part" of the method (encoder, projector and so on, each child by
+    itself), or of each parameter "tensor": `clip_by`.
     """
 
     optimizer: str = "adamw"
@@ -44,7 +46,67 @@ class Optimisation:
     betas: tuple[float, float] = (0.9, 0.999)
     nesterov: bool = False
     clip: float | None = None
-    clip_each: bool = False
+    clip_by: Literal["all", "part", "tensor"] = "all"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a method is told of the training before it begins.
+
+    samples: images in the source. batch: images at once, over all ranks. steps: optimiser steps in
+    all. epochs: how many. metadata: the numeric columns of all samples `(N,)`, in index order.
+    """
+
+    samples: int = 0
+    batch: int = 1
+    steps: int = 1
+    epochs: int = 1
+    metadata: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What a method needs of every batch.
+
+    views: how many of each image, or_more: whether further ones may follow. smallest_batch: images
+    that its loss compares at least. label: whether it learns from classes. columns: of metadata,
+    which it reads as numbers.
+    """
+
+    views: int = 2
+    or_more: bool = False
+    smallest_batch: int = 2
+    label: bool = False
+    columns: tuple[str, ...] = ()
+
+    def check(self, batch: Batch, name: str) -> None:
+        """Raise a `ValueError` that names the fix unless `batch` suits the method of that name."""
+        found = len(batch.views)
+        if found < self.views or (found > self.views and not self.or_more):
+            raise ValueError(
+                f"{name} wants {self.views}{' or more' * self.or_more} views of each image, got {found}: "
+                f"make them with its own `views(size, augmentation)`, or say in its `wants` what it takes"
+            )
+        if len(batch) < self.smallest_batch:
+            raise ValueError(
+                f"{name} compares the images of a batch, wants at least {self.smallest_batch} and got {len(batch)}: "
+                f"raise batch_size"
+            )
+        if self.label and "label" not in batch.metadata:
+            raise ValueError(
+                f"{name} learns from labels and the data has none: "
+                f"use a sub-folder for each class, or name the column with label="
+            )
+        self.check_columns(batch.metadata, name)
+
+    def check_columns(self, metadata: Mapping[str, Tensor], name: str) -> None:
+        """Raise a `ValueError` unless the columns are there."""
+        for column in self.columns:
+            if column not in metadata:
+                raise ValueError(
+                    f"{name} learns from the numbers in column {column!r} and the data has none"
+                    f"{nearest(column, metadata)}; name the right one with columns="
+                )
 
 
 class Method(nn.Module):
@@ -54,22 +116,29 @@ class Method(nn.Module):
     answers `method(batch) -> {"loss": ..., more to log}`. It knows nothing of files, devices
     or the loop. The engine keeps `step`, the number of optimiser steps done, and `shared_seed`, which differs
     between runs, steps and micro-batches and is the same on all ranks.
+
+    wants: what its batches hold, checked before `forward`; `__init__` sets it where options decide.
+    plan: what `prepare` was told.
     """
 
     optimisation: ClassVar[Optimisation] = Optimisation()
     augmentation: ClassVar[Augmentation] = Augmentation()
-    smallest_batch: ClassVar[int] = 2
 
-    needs_label: bool = False  # a method may want labels with some options alone
-
+    wants: Wants = Wants(views=2, or_more=True)
+    plan: Plan = Plan()
     step: int = 0
     shared_seed: int = 0
-    steps: int = 1
-    epochs: int = 1
 
     def __init__(self, encoder: Encoder):
         super().__init__()
         self.encoder = encoder
+        self._waiting: list[tuple[Callable[..., Any], list[Any]]] = []
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """`forward` of a batch that holds what this method wants; `ValueError` otherwise."""
+        self.wants.check(batch, type(self).__name__)
+        self._waiting = []  # of a forward pass that no backward pass followed
+        return super().__call__(batch)
 
     @classmethod
     def with_options(cls, **options: Any) -> Callable[..., Method]:
@@ -92,11 +161,6 @@ class Method(nn.Module):
         """`(B, D)` output of the head that the loss compares, for one view of each image."""
         raise NotImplementedError
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns of metadata that the loss reads as numbers, beside the label that `needs_label` asks for."""
-        return ()
-
     def idle(self) -> dict[str, str]:
         """Keywords that change nothing beside the others that this method was built with, each with when:
         `{"queue_start": "without a queue"}`. Asked for with another value than their default, they are refused."""
@@ -110,7 +174,7 @@ class Method(nn.Module):
     @property
     def epoch(self) -> float:
         """Epochs done so far, in fractions."""
-        return self.step * self.epochs / self.steps
+        return self.step * self.plan.epochs / self.plan.steps
 
     def progress(self, batch: Batch) -> Tensor:
         """A scalar that rises as the task is learned: here, how often the second view of an
@@ -122,56 +186,50 @@ class Method(nn.Module):
     def param_groups(self) -> list[dict[str, Any]]:
         """Parameters for the optimiser. Keys beside `params`, all optional: `weight_decay`
         (replaces the default), `lr_scale` (times the scheduled rate), `constant_lr` (no
-        schedule), `adapt` (False: LARS takes the plain gradient)."""
+        schedule), `adapt` (False: LARS takes the plain gradient), `betas` (Adam's and AdamW's)."""
         return split_by_decay(self)
 
     # Hooks, called by the engine; the default does nothing.
 
-    def prepare(self, *, samples: int, steps: int, epochs: int, batch: int, metadata: dict[str, Tensor]) -> None:
-        """Before anything else: `samples` images in the source, `steps` optimiser steps in `epochs`
-        epochs, `batch` images at once over all ranks, and the numeric metadata of all samples in index
-        order. Banks take their size here, and what cannot work is refused."""
-        self.steps, self.epochs = steps, epochs
+    def prepare(self, plan: Plan) -> None:
+        """Before anything else. Banks take their size here, and what cannot work is refused."""
+        self.plan = plan
 
-    def before_epoch(self, encode: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
-        """Before each epoch, for methods that cluster. `encode(function)` runs `function`, from
-        a view `(B, C, *S)` to features `(B, D)`, over all training samples, un-augmented, in
-        evaluation mode, and answers `(N, D)` in index order; it costs one pass over the data."""
+    def before_epoch(self, encode: Callable[[Callable[[Tensor], Tensor]], tuple[Tensor, Tensor]]) -> None:
+        """Before each epoch, for methods that cluster; torch is seeded alike on all ranks.
+
+        `encode(function)` runs `function`, from a view `(B, C, *S)` to features `(B, D)`, over all
+        training samples, un-augmented, in evaluation mode. It answers the features `(N, D)` in index
+        order and which rows are known `(N,)`, for those of unreadable images are zero; it costs one
+        pass over the data."""
+
+    def sampling(self) -> Tensor | None:
+        """Weights `(N,)` by which the next epoch draws its images, with replacement; None: each image once.
+
+        Asked for after `before_epoch`, and again where a run resumes in the middle of an epoch: a
+        function of state that stays the same within one."""
+        return None
 
     def after_backward(self) -> None:
-        """After each backward pass, micro-batches included: gradient edits, enqueueing."""
+        """After each backward pass, micro-batches included: edits of gradients."""
 
     def after_step(self, step: int) -> None:
         """After each optimiser step; `step` counts from 1. Teachers move here."""
 
-    def check(self, batch: Batch, views: int, *, or_more: bool = False) -> None:
-        """Raise a `ValueError` that names the fix unless `batch` suits this method."""
-        name = type(self).__name__
-        if len(batch.views) < views or (len(batch.views) > views and not or_more):
-            raise ValueError(
-                f"{name} wants {views}{' or more' * or_more} views of each image, got {len(batch.views)}: "
-                f"make them with its own `views(size, augmentation)`"
-            )
-        if len(batch) < self.smallest_batch:
-            raise ValueError(
-                f"{name} compares the images of a batch, wants at least {self.smallest_batch} and got {len(batch)}: "
-                f"raise batch_size"
-            )
-        if self.needs_label and "label" not in batch.metadata:
-            raise ValueError(
-                f"{name} learns from labels and the data has none: "
-                f"use a sub-folder for each class, or name the column with label="
-            )
-        self.check_columns(batch.metadata)
+    def later(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """In `forward`: call `function(*arguments)` after the backward pass, without gradients.
 
-    def check_columns(self, metadata: Mapping[str, Tensor]) -> None:
-        """Raise a `ValueError` unless the columns are there."""
-        for column in self.columns:
-            if column not in metadata:
-                raise ValueError(
-                    f"{type(self).__name__} learns from the numbers in column {column!r} and the data has none"
-                    f"{nearest(column, metadata)}; name the right one with columns="
-                )
+        For memories that the loss still reads: written to in `forward` they would change under it."""
+        detached = [value.detach() if isinstance(value, Tensor) else value for value in arguments]
+        self._waiting.append((function, detached))
+
+    @torch.no_grad()
+    def end_backward(self) -> None:
+        """What the engine calls after each backward pass: `after_backward`, then what was to come `later`."""
+        self.after_backward()
+        waiting, self._waiting = self._waiting, []
+        for function, arguments in waiting:
+            function(*arguments)
 
 
 def together(function: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> list[Tensor]:
@@ -206,14 +264,15 @@ def unit(z: Tensor) -> Tensor:
 
 
 class Teacher(EMA):
-    """A moving average that starts as `student`, without dropout or drop path in any mode.
+    """A moving average of `student`, a module or several in a row, without dropout or drop path in any mode.
 
     Only parameters are averaged; batch norm keeps statistics of its own, over all ranks or, with
     `sync_batchnorm=False`, over what this rank's teacher is given.
     """
 
-    def __init__(self, student: nn.Module, *, sync_batchnorm: bool = True):
-        super().__init__(student)
+    def __init__(self, *student: nn.Module, sync_batchnorm: bool = True):
+        super().__init__(student[0] if len(student) == 1 else nn.Sequential(*student))
+        self.student = student  # in a tuple, so that it is no part of the teacher
         self.sync_batchnorm: bool = sync_batchnorm
         for module in self.modules():
             if isinstance(module, nn.Dropout):
@@ -221,6 +280,22 @@ class Teacher(EMA):
             for rate in ("drop_prob", "drop_rate"):
                 if isinstance(getattr(module, rate, None), float):
                     setattr(module, rate, 0.0)
+
+    def follow(self, momentum: float) -> None:
+        """teacher = momentum * teacher + (1 - momentum) * student."""
+        self.update(self.student[0] if len(self.student) == 1 else nn.Sequential(*self.student), momentum)
+
+
+def frozen(module: nn.Module, *inputs: Any) -> Any:
+    """`module(*inputs)` through which gradients reach the inputs alone; its buffers stay as they are.
+
+    For adversarial terms: the critic's loss on detached images plus the generator's through
+    `frozen(critic, ...)` give both players their gradients in one backward pass, and batch norm
+    counts no batch more. Both players move at once; `lr_scale` and `betas` give each its own rate.
+    """
+    held = {name: parameter.detach() for name, parameter in module.named_parameters()}
+    held |= {name: buffer.clone() for name, buffer in module.named_buffers()}
+    return functional_call(module, held, inputs)
 
 
 def split_by_decay(module: nn.Module, **options: Any) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight import losses
 from selfsight.methods.base import Method, Optimisation, Teacher, cross, mean
@@ -46,12 +46,11 @@ class BYOL(Method):
         super().__init__(encoder)
         self.projector = mlp(encoder.width, *projector, bias=True, last_bias=False)
         self.predictor = mlp(projector[-1], *predictor, bias=True, last_bias=False)
-        self.teacher = Teacher(nn.Sequential(self.encoder, self.projector))
+        self.teacher = Teacher(self.encoder, self.projector)
         self.momentum = momentum
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views, each through the networks by itself; smaller crops predict them, too."""
-        self.check(batch, views=2, or_more=True)
         q = [self.predictor(self.embed(view)) for view in batch.views]
         z = list(map(self.teacher, batch.views[:2]))
         return {"loss": 2 * mean([losses.byol(prediction, target) for prediction, target in cross(q, z)])}
@@ -62,5 +61,4 @@ class BYOL(Method):
 
     def after_step(self, step: int) -> None:
         """Move the teacher towards the student, after its step, by the momentum of that step, counted from 0."""
-        student = nn.Sequential(self.encoder, self.projector)
-        self.teacher.update(student, cosine_momentum(step - 1, self.steps, self.momentum))
+        self.teacher.follow(cosine_momentum(step - 1, self.plan.steps, self.momentum))

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from selfsight import losses
 from selfsight.methods._dual_norm import DualNorm
-from selfsight.methods.base import Method, Optimisation, all_decayed, mean, pairs, together, weighted_sum
+from selfsight.methods.base import Method, Optimisation, all_decayed, frozen, mean, pairs, together, weighted_sum
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -58,7 +57,6 @@ class CLAE(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views, or the mean over the pairs of more, and of the first with its adversarial copy."""
-        self.check(batch, views=2, or_more=True)
         z = together(self.embed, batch.views)
         adversarial = self.attack(batch.views[0])
         with self.adversarial_norms.within(self.encoder):
@@ -73,15 +71,11 @@ class CLAE(Method):
     def attack(self, view: Tensor) -> Tensor:
         """`view` with each pixel moved by `epsilon` to where it is told worse from the batch by its old embedding.
 
-        It runs through copies of all parameters and statistics: no gradient goes into the network, and
-        batch norm does not count a batch.
+        No gradient goes into the network, and batch norm does not count a batch.
         """
-        network = nn.Sequential(self.encoder, self.projector)
         pixels = view.detach().clone().requires_grad_()
         with self.adversarial_norms.within(self.encoder):
-            frozen = {name: parameter.detach() for name, parameter in network.named_parameters()}
-            frozen |= {name: buffer.clone() for name, buffer in network.named_buffers()}
-            z = functional_call(network, frozen, (pixels,))
+            z = frozen(nn.Sequential(self.encoder, self.projector), pixels)
         # Starting where both sides see the same pixels, one forward pass serves the held side and the moved one.
         loss = losses.nt_xent(z.detach(), z, self.temperature)
         (gradient,) = torch.autograd.grad(loss, pixels)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from selfsight import losses
 from selfsight.methods._context import Direction
-from selfsight.methods.base import Method, Optimisation, together
+from selfsight.methods.base import Method, Optimisation, Wants, together
 from selfsight.nets import Encoder
 from selfsight.views import Augmentation, Batch, ViewSet, patches, two_views
 
@@ -37,7 +37,6 @@ class CPCV2(Method):
         optimizer="adam", lr=4e-4, reference_batch=512, weight_decay=0.0, warmup_epochs=0, betas=(0.8, 0.999)
     )
     augmentation = Augmentation(scale=(0.3, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_p=0.8, grayscale=0.66, blur=0.0)
-    smallest_batch = 1
 
     def __init__(
         self,
@@ -58,6 +57,7 @@ class CPCV2(Method):
         (view,) = self.views(min(encoder.spec.size), self.augmentation).views
         assert view.tiles is not None
         self.grid = view.tiles.grid
+        self.wants = Wants(views=prod(self.grid), smallest_batch=1)
         ahead = min(offsets, min(self.grid) - 1)
         if ahead < 1:
             raise ValueError(
@@ -80,7 +80,6 @@ class CPCV2(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of all predictions in all directions."""
-        self.check(batch, views=prod(self.grid))
         z = torch.stack(together(self.encoder, batch.views), dim=1)
         predictions, places = self.predict(z)
         return {"loss": losses.patch_nce(predictions, self.target(z), places, self.scale)}

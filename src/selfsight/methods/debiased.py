@@ -45,7 +45,6 @@ class Debiased(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views, each through the network by itself, or the mean over the pairs of more."""
-        self.check(batch, views=2, or_more=True)
         z = list(map(self.embed, batch.views))
         return {"loss": mean([losses.debiased(za, zb, self.temperature, self.prior) for za, zb in pairs(z)])}
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation
+from selfsight.methods.base import Method, Optimisation, Wants
 from selfsight.nets import Encoder
 from selfsight.views import Augmentation, Batch, ViewSet, random_view, two_views
 
@@ -34,6 +34,7 @@ class DeepInfoMax(Method):
         optimizer="adam", lr=1e-4, reference_batch=None, weight_decay=0.0, warmup_epochs=0, betas=(0.5, 0.999)
     )
     augmentation = Augmentation(scale=(0.8, 1.0), jitter_p=0.0, grayscale=0.0, blur=0.0)
+    wants = Wants(views=1)
 
     def __init__(self, encoder: Encoder, *, estimator: str = "jsd", units: int = 2048, earlier: int = 1):
         if estimator not in ESTIMATORS:
@@ -54,7 +55,6 @@ class DeepInfoMax(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The negative bound, of one pass through the encoder."""
-        self.check(batch, views=1)
         places, whole = both_features(self.encoder, batch.views[0], self.earlier)
         count = places.shape[1]
         scored = self.local_network(places.flatten(0, 1)).unflatten(0, (-1, count))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight import distributed, losses
 from selfsight.methods.base import Method, Optimisation, Teacher, teacher_entropy, together
@@ -37,7 +37,7 @@ class DINO(Method):
     """
 
     optimisation = Optimisation(
-        optimizer="adamw", lr=5e-4, weight_decay=0.04, final_weight_decay=0.4, final_lr=2e-3, clip=3.0, clip_each=True
+        optimizer="adamw", lr=5e-4, weight_decay=0.04, final_weight_decay=0.4, final_lr=2e-3, clip=3.0, clip_by="tensor"
     )
     augmentation = Augmentation(
         scale=(0.14, 1.0),  # theirs without small crops
@@ -80,12 +80,11 @@ class DINO(Method):
             norm_last_layer=norm_last_layer,
             batch_norm=batch_norm,
         )
-        self.teacher = Teacher(nn.Sequential(self.encoder, self.head))
+        self.teacher = Teacher(self.encoder, self.head)
         self.register_buffer("centre", torch.zeros(out))
         self.temperature, self.teacher_temperature, self.warmup_epochs = temperature, teacher_temperature, warmup_epochs
         self.centre_momentum, self.momentum, self.freeze_epochs = centre_momentum, momentum, freeze_epochs
         self.local_blur = local_blur
-        self.mean_score: Tensor | None = None
 
     def idle(self) -> dict[str, str]:
         """How long a temperature rises that stays the same."""
@@ -105,11 +104,10 @@ class DINO(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two large views and any number of others, and the entropy of the teacher."""
-        self.check(batch, views=self.taught, or_more=True)
         taught = together(self.teacher, batch.views[: self.taught])
         student = together(self.head, together(self.encoder, batch.views))
         loss = losses.dino(student, taught, self.centre, self.temperature, self.sharpness)
-        self.mean_score = torch.cat(taught).mean(0, dtype=self.centre.dtype)
+        self.later(self.move_centre, torch.cat(taught).mean(0, dtype=self.centre.dtype))
         sharpened = ((taught[0].float() - self.centre) / self.sharpness).softmax(1)
         return {"loss": loss, **teacher_entropy(sharpened)}
 
@@ -136,17 +134,16 @@ class DINO(Method):
         first, last = self.teacher_temperature
         return first + (last - first) * (min(self.epoch / self.warmup_epochs, 1.0) if self.warmup_epochs else 1.0)
 
-    @torch.no_grad()
+    def move_centre(self, mean_score: Tensor) -> None:
+        """Towards the teacher's mean score `(K,)` of a batch on all ranks, after its use."""
+        self.centre.lerp_(distributed.reduce_mean(mean_score), 1 - self.centre_momentum)
+
     def after_backward(self) -> None:
-        """Hold the last layer still at first; move the centre, after its use."""
+        """Hold the last layer still at first."""
         if self.epoch < self.freeze_epochs:
             for parameter in self.head.last.parameters():
                 parameter.grad = None
-        assert self.mean_score is not None, "after_backward follows forward"
-        self.centre.lerp_(distributed.reduce_mean(self.mean_score), 1 - self.centre_momentum)
-        self.mean_score = None
 
     def after_step(self, step: int) -> None:
         """Move the teacher towards the student, after its step, by the momentum of that step, counted from 0."""
-        student = nn.Sequential(self.encoder, self.head)
-        self.teacher.update(student, cosine_momentum(step - 1, self.steps, self.momentum))
+        self.teacher.follow(cosine_momentum(step - 1, self.plan.steps, self.momentum))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from selfsight.methods.base import Method, Optimisation
+from selfsight.methods.base import Method, Optimisation, Plan, Wants
 from selfsight.nets import Encoder
 from selfsight.views import Augmentation, Batch, ViewSet, random_view, two_views
 
@@ -37,7 +37,7 @@ class Exemplar(Method):
         grayscale=0.0,
         blur=0.0,
     )
-    smallest_batch = 1
+    wants = Wants(views=1, smallest_batch=1)
 
     def __init__(self, encoder: Encoder, *, classes: int | None = None):
         super().__init__(encoder)
@@ -52,9 +52,10 @@ class Exemplar(Method):
         """Two copies, to see whether they match: held-out images have no class."""
         return two_views(size, augmentation)
 
-    def prepare(self, *, samples: int, **plan) -> None:
+    def prepare(self, plan: Plan) -> None:
         """A class for each image."""
-        super().prepare(samples=samples, **plan)
+        super().prepare(plan)
+        samples = plan.samples
         if self.classes is not None and samples > self.classes:
             raise ValueError(
                 f"each of {samples} images is a class and classes is {self.classes}: "
@@ -66,7 +67,6 @@ class Exemplar(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross entropy of the surrogate class, and the share of images whose class was told."""
-        self.check(batch, views=1)
         assert self.classifier is not None, "forward follows prepare"
         logits = self.classifier(self.encoder(batch.views[0])).float()
         told = (logits.detach().argmax(1) == batch.index).float().mean()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from selfsight import losses
 from selfsight.methods._bank import MemoryBank
 from selfsight.methods._queue import Queue
-from selfsight.methods.base import Method, Optimisation, Teacher, cross, mean, pairs, unit
+from selfsight.methods.base import Method, Optimisation, Plan, Teacher, Wants, cross, mean, pairs, unit
 from selfsight.nets import Encoder, cosine_momentum, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -62,15 +61,14 @@ class JointEmbedding(Method):
     ):
         super().__init__(encoder)
         self.loss, self.momentum, self.neighbours, self.temperature = loss, momentum, neighbours, temperature
-        self.needs_label = positives == "labels"
+        self.wants = Wants(views=2, or_more=True, label=positives == "labels")
         self.projector = mlp(encoder.width, *projector)
         self.predictor = mlp(projector[-1], *predictor) if predictor else nn.Identity()
-        self.teacher = None if momentum is None else Teacher(nn.Sequential(self.encoder, self.projector))
+        self.teacher = None if momentum is None else Teacher(self.encoder, self.projector)
         self.bank = None if bank is None else MemoryBank(projector[-1], bank)
         self.queue = Queue(queue, projector[-1]) if queue else None
         self.support = Queue(support, projector[-1]) if support else None
         self.gradient_in_targets = not (predictor or support or momentum is not None or bank is not None)
-        self.fresh: tuple[Tensor, Tensor] | None = None
         self._check_parts(predictor, projector[-1])
 
     def idle(self) -> dict[str, str]:
@@ -79,9 +77,8 @@ class JointEmbedding(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views or more: the mean over each view's prediction and each other view's target."""
-        self.check(batch, views=2, or_more=True)
         z = [self.embed(view) for view in batch.views]
-        if self.needs_label and self.gradient_in_targets and self.loss == "nt_xent":
+        if self.wants.label and self.gradient_in_targets and self.loss == "nt_xent":
             return {"loss": losses.supcon(z, batch.metadata["label"], self.temperature)}
         if self.gradient_in_targets and self.loss != "info_nce":  # alike in both, so that each pair counts once
             return {"loss": mean([self.compare(za, zb, batch) for za, zb in pairs(z)])}
@@ -98,14 +95,14 @@ class JointEmbedding(Method):
     ) -> list[tuple[Tensor, list[Tensor]]]:
         """Each prediction with what it shall predict: the targets of the first two views, or the memory."""
         if self.bank is not None:
-            self.fresh = batch.index, z[0].detach()
+            self.later(self.remember, batch.index, z[0])
             memory = self.stand_ins(self.bank.of(batch.index))
             return [(prediction, memory) for prediction in p]
         targets = z[:2] if self.teacher is None else list(map(self.teacher, batch.views[:2]))
         if self.gradient_in_targets:
             return cross(p, [[target] for target in targets])
         targets = [target.detach() for target in targets]
-        self.fresh = batch.index, targets[0]
+        self.later(self.remember, batch.index, targets[0])
         return cross(p, list(map(self.stand_ins, targets)))
 
     def stand_ins(self, target: Tensor) -> list[Tensor]:
@@ -120,10 +117,10 @@ class JointEmbedding(Method):
             case "info_nce" if self.queue is not None:
                 return losses.info_nce(prediction, target, self.queue.rows, self.temperature)
             case "info_nce":
-                labels = batch.metadata["label"] if self.needs_label else None
+                labels = batch.metadata["label"] if self.wants.label else None
                 sides = (prediction, target) if self.support is None else (target, prediction)  # as in NNCLR
                 return losses.cross_view(*sides, self.temperature, labels)
-            case "nt_xent" if self.needs_label:
+            case "nt_xent" if self.wants.label:
                 return losses.supcon([prediction, target], batch.metadata["label"], self.temperature)
             case "nt_xent":
                 return losses.nt_xent(prediction, target, self.temperature)
@@ -139,32 +136,28 @@ class JointEmbedding(Method):
         """Projections `z` of the student."""
         return self.projector(self.encoder(view))
 
-    def prepare(self, *, samples: int, steps: int, epochs: int, batch: int, metadata: dict[str, Tensor]) -> None:
+    def prepare(self, plan: Plan) -> None:
         """Refuse memories that are shorter than a batch."""
-        super().prepare(samples=samples, steps=steps, epochs=epochs, batch=batch, metadata=metadata)
+        super().prepare(plan)
         if self.bank is not None:
-            self.bank.allocate(samples)
+            self.bank.allocate(plan.samples)
         for memory in (self.queue, self.support):
             if memory is not None:
-                memory.check(samples=samples, batch=batch)
+                memory.check(samples=plan.samples, batch=plan.batch)
 
-    @torch.no_grad()
-    def after_backward(self) -> None:
-        """Remember the first view's targets, which serve later batches only."""
-        if self.fresh is not None:
-            index, target = self.fresh[0], unit(self.fresh[1])
-            if self.bank is not None:
-                self.bank.update(index, target)
-            for memory in (self.queue, self.support):
-                if memory is not None:
-                    memory.push(target)
-        self.fresh = None
+    def remember(self, index: Tensor, target: Tensor) -> None:
+        """Keep the first view's targets `(B, D)`, which serve later batches only."""
+        target = unit(target)
+        if self.bank is not None:
+            self.bank.update(index, target)
+        for memory in (self.queue, self.support):
+            if memory is not None:
+                memory.push(target)
 
     def after_step(self, step: int) -> None:
         """Move the teacher towards the student, by the momentum of the step that was done, as in BYOL."""
         if self.teacher is not None and self.momentum is not None:
-            student = nn.Sequential(self.encoder, self.projector)
-            self.teacher.update(student, cosine_momentum(step - 1, self.steps, self.momentum))
+            self.teacher.follow(cosine_momentum(step - 1, self.plan.steps, self.momentum))
 
     def _check_parts(self, predictor: Sequence[int], width: int) -> None:
         """Refuse parts that do not belong together, saying which do."""
@@ -186,7 +179,7 @@ class JointEmbedding(Method):
             refuse(f"a queue with loss={self.loss!r}", "its keys are negatives of info_nce")
         if self.queue is not None and self.gradient_in_targets:
             refuse("a queue of keys that carry gradients", "give it a teacher with momentum=.99, or a predictor")
-        if self.needs_label and (self.loss not in ("info_nce", "nt_xent") or self.queue is not None):
+        if self.wants.label and (self.loss not in ("info_nce", "nt_xent") or self.queue is not None):
             refuse("positives='labels' with this loss or a queue", "use loss='info_nce' or 'nt_xent' without a queue")
         if self.neighbours > 1 and self.support is None:
             refuse(f"neighbours={self.neighbours} without a support", "give support=4096 or the like")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation
+from selfsight.methods.base import Method, Optimisation, Wants
 from selfsight.nets import Encoder, PatchDecoder, draw_as_mae, fix_positions
 from selfsight.views import Augmentation, Batch, RandomPatches, ViewSet, random_view
 
@@ -27,7 +27,7 @@ class MAE(Method):
 
     optimisation = Optimisation(lr=1.5e-4, weight_decay=0.05, warmup_epochs=40, betas=(0.9, 0.95))
     augmentation = Augmentation(scale=(0.2, 1.0), jitter_p=0.0, grayscale=0.0, blur=0.0)
-    smallest_batch = 1
+    wants = Wants(views=1, smallest_batch=1)
 
     def __init__(
         self,
@@ -66,7 +66,6 @@ class MAE(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error over the hidden patches."""
-        self.check(batch, views=1)
         image, visible = batch.views[0], batch.masks["visible"]
         prediction = self.decoder(self.encoder.tokens(image, visible), visible)
         target = losses.patchify(image, self.encoder.patch)

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight import losses
 from selfsight.methods._queue import Queue
-from selfsight.methods.base import Method, Optimisation, Teacher, all_decayed, mean, unit
+from selfsight.methods.base import Method, Optimisation, Plan, Teacher, all_decayed, mean, unit
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch, ViewSet
 
@@ -48,10 +48,9 @@ class MeanShift(Method):
         super().__init__(encoder)
         self.projector = mlp(encoder.width, *projector, bias=True)
         self.predictor = mlp(projector[-1], *predictor, bias=True)
-        self.teacher = Teacher(nn.Sequential(self.encoder, self.projector))
+        self.teacher = Teacher(self.encoder, self.projector)
         self.queue = Queue(queue, projector[-1])
         self.neighbours, self.momentum = neighbours, momentum
-        self.fresh: Tensor | None = None
 
     def views(self, size: int, augmentation: Augmentation) -> ViewSet:
         """Strong views, but for the second, the target, whose pixels are left as they are."""
@@ -61,9 +60,9 @@ class MeanShift(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views: the first predicts the second. Smaller crops predict it, too."""
-        self.check(batch, views=2, or_more=True)
         first, second, *small = batch.views
-        self.fresh = target = unit(self.teacher(second))
+        target = unit(self.teacher(second))
+        self.later(self.queue.push, target)
         neighbours = torch.cat([target[:, None], self.queue.nearest(target, self.neighbours - 1)], 1)
         q = [self.predictor(self.embed(view)) for view in (first, *small)]
         return {"loss": mean([losses.mean_shift(prediction, neighbours) for prediction in q])}
@@ -76,17 +75,11 @@ class MeanShift(Method):
         """Weight decay on all parameters, as in the authors' code."""
         return all_decayed(self)
 
-    def prepare(self, *, samples: int, steps: int, epochs: int, batch: int, metadata: dict[str, Tensor]) -> None:
+    def prepare(self, plan: Plan) -> None:
         """Refuse a queue that is shorter than a batch."""
-        super().prepare(samples=samples, steps=steps, epochs=epochs, batch=batch, metadata=metadata)
-        self.queue.check(samples=samples, batch=batch)
-
-    def after_backward(self) -> None:
-        """Enqueue the targets, for later batches."""
-        assert self.fresh is not None, "after_backward follows forward"
-        self.queue.push(self.fresh)
-        self.fresh = None
+        super().prepare(plan)
+        self.queue.check(samples=plan.samples, batch=plan.batch)
 
     def after_step(self, step: int) -> None:
         """Move the teacher towards the student."""
-        self.teacher.update(nn.Sequential(self.encoder, self.projector), self.momentum)
+        self.teacher.follow(self.momentum)

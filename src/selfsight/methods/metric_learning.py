@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation, mean, pairs, together, unit
+from selfsight.methods.base import Method, Optimisation, Wants, mean, pairs, together, unit
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -67,7 +67,7 @@ class MetricLearning(Method):
         if mining not in losses.MINING:
             raise ValueError(f"mining is one of {', '.join(losses.MINING)}, not {mining!r}")
         super().__init__(encoder)
-        self.needs_label = positives == "labels"
+        self.wants = Wants(views=2, or_more=True, label=positives == "labels")
         self.projector = mlp(encoder.width, *projector, norm=False)
         self.beta = nn.Parameter(torch.tensor(float(beta))) if loss == "margin" else None
         self.options: dict[str, Any] = {
@@ -85,9 +85,8 @@ class MetricLearning(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views, or more, and the mean distances to positives and to negatives."""
-        self.check(batch, views=2, or_more=True)
         z = together(self.embed, batch.views)
-        labels = batch.metadata["label"] if self.needs_label else None
+        labels = batch.metadata["label"] if self.wants.label else None
         function: Callable[..., Tensor] = getattr(losses, self.name)
         if self.name == "n_pair":
             loss = mean([function(anchor, positive, labels, **self.options) for anchor, positive in pairs(z)])

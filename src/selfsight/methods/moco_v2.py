@@ -7,11 +7,11 @@ from math import ceil
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight import losses
 from selfsight.methods._queue import Queue
-from selfsight.methods.base import Method, Optimisation, Teacher, all_decayed, mean, unit
+from selfsight.methods.base import Method, Optimisation, Plan, Teacher, all_decayed, mean, unit
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -50,16 +50,15 @@ class MoCoV2(Method):
     ):
         super().__init__(encoder)
         self.projector = mlp(encoder.width, *projector, norm=False)
-        self.teacher = Teacher(nn.Sequential(self.encoder, self.projector), sync_batchnorm=False)
+        self.teacher = Teacher(self.encoder, self.projector, sync_batchnorm=False)
         self.queue = Queue(queue, projector[-1])
         self.temperature, self.momentum, self.key_group = temperature, momentum, key_group
-        self.fresh_keys: Tensor | None = None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views: the first asks, the second is the key. Smaller crops ask, too."""
-        self.check(batch, views=2, or_more=True)
         first, second, *small = batch.views
-        self.fresh_keys = key = self.key(second)
+        key = self.key(second)
+        self.later(self.queue.push, key)  # a batch's keys are negatives of later batches only
         queries = [self.embed(view) for view in (first, *small)]
         return {"loss": mean([losses.info_nce(q, key, self.queue.rows, self.temperature) for q in queries])}
 
@@ -77,17 +76,11 @@ class MoCoV2(Method):
         """Weight decay on all parameters, as in the paper's code."""
         return all_decayed(self)
 
-    def prepare(self, *, samples: int, steps: int, epochs: int, batch: int, metadata: dict[str, Tensor]) -> None:
+    def prepare(self, plan: Plan) -> None:
         """Refuse a queue that is shorter than a batch."""
-        super().prepare(samples=samples, steps=steps, epochs=epochs, batch=batch, metadata=metadata)
-        self.queue.check(samples=samples, batch=batch)
-
-    def after_backward(self) -> None:
-        """Enqueue: a batch's keys are negatives of later batches only."""
-        assert self.fresh_keys is not None, "after_backward follows forward"
-        self.queue.push(self.fresh_keys)
-        self.fresh_keys = None
+        super().prepare(plan)
+        self.queue.check(samples=plan.samples, batch=plan.batch)
 
     def after_step(self, step: int) -> None:
         """Move the teacher towards the student."""
-        self.teacher.update(nn.Sequential(self.encoder, self.projector), self.momentum)
+        self.teacher.follow(self.momentum)

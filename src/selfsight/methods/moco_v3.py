@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight import diagnostics, losses
 from selfsight.methods.base import Method, Optimisation, Teacher, cross, mean, split_by_decay
@@ -60,7 +60,7 @@ class MoCoV3(Method):
         projector = projector or ((4096, 4096, 256) if vit else (4096, 256))
         self.projector = mlp(encoder.width, *projector, last_norm=True, last_affine=False)
         self.predictor = mlp(projector[-1], *predictor, last_norm=vit, last_affine=False, last_bias=False)
-        self.teacher = Teacher(nn.Sequential(self.encoder, self.projector))
+        self.teacher = Teacher(self.encoder, self.projector)
         self.temperature = temperature or (0.2 if vit else 1.0)
         self.momentum = momentum
 
@@ -70,7 +70,6 @@ class MoCoV3(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views, each through the networks by itself; smaller crops ask for their keys, too."""
-        self.check(batch, views=2, or_more=True)
         queries = [self.predictor(self.embed(view)) for view in batch.views]
         keys = list(map(self.teacher, batch.views[:2]))
         loss = mean([losses.cross_view(q, k, self.temperature) for q, k in cross(queries, keys)])
@@ -93,5 +92,4 @@ class MoCoV3(Method):
 
     def after_step(self, step: int) -> None:
         """Move the teacher towards the student, by the next step's momentum: the authors do so before its keys."""
-        student = nn.Sequential(self.encoder, self.projector)
-        self.teacher.update(student, cosine_momentum(step, self.steps, self.momentum))
+        self.teacher.follow(cosine_momentum(step, self.plan.steps, self.momentum))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from selfsight import losses, targets
-from selfsight.methods.base import Method, Optimisation, all_decayed, weighted_sum
+from selfsight.methods.base import Method, Optimisation, Wants, all_decayed, weighted_sum
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch, ViewSet, original, two_views
 
@@ -35,7 +35,7 @@ class MVMR(Method):
 
     optimisation = Optimisation(optimizer="adam", lr=1e-4, reference_batch=None, weight_decay=1e-6, final_lr=1e-2)
     augmentation = Augmentation(scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=0.8, grayscale=0.2, blur=1.0)
-    smallest_batch = 4
+    wants = Wants(views=3, smallest_batch=4)
     estimator: Literal["biased", "unbiased"]
 
     def __init__(
@@ -80,7 +80,6 @@ class MVMR(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of three views, with each of its terms."""
-        self.check(batch, views=3)
         z, z0 = map(self.embed, batch.views[:2])
         terms = {
             "invariance": functional.mse_loss(z, z0),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from selfsight import diagnostics, losses
 from selfsight.methods._queue import Queue
-from selfsight.methods.base import Method, Optimisation, cross, mean, unit
+from selfsight.methods.base import Method, Optimisation, Plan, cross, mean, unit
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -51,15 +51,13 @@ class NNCLR(Method):
         self.predictor = mlp(projector[-1], *predictor)
         self.queue = Queue(queue, projector[-1])
         self.temperature = temperature
-        self.fresh: Tensor | None = None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views, each through the networks by itself; smaller crops predict neighbours, too."""
-        self.check(batch, views=2, or_more=True)
         z = list(map(self.embed, batch.views))
         p = list(map(self.predictor, z))
         neighbours = [self.queue.nearest(view)[:, 0] for view in z[:2]]
-        self.fresh = unit(z[0].detach())
+        self.later(self.queue.push, unit(z[0].detach()))  # after use, or an image would be its own neighbour
         return {"loss": mean([losses.cross_view(nn, p, self.temperature) for p, nn in cross(p, neighbours)])}
 
     def embed(self, view: Tensor) -> Tensor:
@@ -71,13 +69,7 @@ class NNCLR(Method):
         za, zb = map(self.embed, batch.views[:2])
         return diagnostics.view_matching_accuracy(self.predictor(za), zb)
 
-    def prepare(self, *, samples: int, steps: int, epochs: int, batch: int, metadata: dict[str, Tensor]) -> None:
+    def prepare(self, plan: Plan) -> None:
         """Refuse a queue that is shorter than a batch."""
-        super().prepare(samples=samples, steps=steps, epochs=epochs, batch=batch, metadata=metadata)
-        self.queue.check(samples=samples, batch=batch)
-
-    def after_backward(self) -> None:
-        """Enqueue after use, or an image would be its own neighbour."""
-        assert self.fresh is not None, "after_backward follows forward"
-        self.queue.push(self.fresh)
-        self.fresh = None
+        super().prepare(plan)
+        self.queue.check(samples=plan.samples, batch=plan.batch)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from selfsight.methods._bank import InstanceContrast, MemoryBank
-from selfsight.methods.base import Method, Optimisation, all_decayed, unit
+from selfsight.methods.base import Method, Optimisation, Plan, Wants, all_decayed, unit
 from selfsight.nets import Encoder
 from selfsight.views import Augmentation, Batch, ViewSet, random_view, two_views
 
@@ -31,7 +31,7 @@ class NPID(Method):
 
     optimisation = Optimisation(optimizer="sgd", lr=0.03, weight_decay=1e-4, warmup_epochs=0)
     augmentation = Augmentation(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0, grayscale=0.2, blur=0.0)
-    smallest_batch = 1
+    wants = Wants(views=1, smallest_batch=1)
 
     def __init__(
         self,
@@ -46,7 +46,6 @@ class NPID(Method):
         self.projector = nn.Linear(encoder.width, dim)
         self.bank = MemoryBank(dim, momentum)
         self.contrast = InstanceContrast(noise, temperature)
-        self.fresh: tuple[Tensor, Tensor] | None = None
 
     def views(self, size: int, augmentation: Augmentation) -> ViewSet:
         """One view: the other is the memory."""
@@ -56,16 +55,15 @@ class NPID(Method):
         """Two views, to see whether they match."""
         return two_views(size, augmentation)
 
-    def prepare(self, *, samples: int, **plan) -> None:
+    def prepare(self, plan: Plan) -> None:
         """A memory for each image."""
-        super().prepare(samples=samples, **plan)
-        self.bank.allocate(samples)
+        super().prepare(plan)
+        self.bank.allocate(plan.samples)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of one view of each image against the memories."""
-        self.check(batch, views=1)
         v = unit(self.embed(batch.views[0]))
-        self.fresh = (batch.index, v.detach())
+        self.later(self.bank.update, batch.index, v)
         return {"loss": self.contrast(v, batch.index, self.bank, self.shared_seed)}
 
     def embed(self, view: Tensor) -> Tensor:
@@ -75,9 +73,3 @@ class NPID(Method):
     def param_groups(self) -> list[dict[str, Any]]:
         """Weight decay on all parameters, as in the authors' code."""
         return all_decayed(self)
-
-    def after_backward(self) -> None:
-        """Remember the images of the batch."""
-        assert self.fresh is not None, "after_backward follows forward"
-        self.bank.update(*self.fresh)
-        self.fresh = None

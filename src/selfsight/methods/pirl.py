@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsight.methods._bank import InstanceContrast, MemoryBank
-from selfsight.methods.base import Method, Optimisation, mean, together, unit
+from selfsight.methods.base import Method, Optimisation, Plan, Wants, mean, together, unit
 from selfsight.nets import Encoder
 from selfsight.views import Augmentation, Batch, ViewSet, jigsaw, random_view, two_views
 
@@ -38,7 +38,6 @@ class PIRL(Method):
         optimizer="sgd", lr=0.12, reference_batch=1024, weight_decay=1e-4, warmup_epochs=0, final_lr=1e-3
     )
     augmentation = Augmentation(scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.2), jitter_p=1.0, grayscale=0.2, blur=0.0)
-    smallest_batch = 1
 
     def __init__(
         self,
@@ -59,6 +58,7 @@ class PIRL(Method):
         self.pretext, self.patch_scale, self.puzzle_size = pretext, patch_scale, puzzle_size
         self.dims = len(encoder.spec.size)
         self.tiles = 3**self.dims if pretext == "jigsaw" else 0
+        self.wants = Wants(views=1 + (self.tiles or 3), smallest_batch=1)
         self.projector = nn.Linear(encoder.width, dim)
         self.pretext_projector = nn.Linear(encoder.width, dim)
         self.puzzle = nn.Linear(self.tiles * dim, dim) if self.tiles else None
@@ -67,7 +67,6 @@ class PIRL(Method):
         if not 0 <= weight <= 1:
             raise ValueError(f"weight is the share of the transformed image's loss, from 0 to 1, not {weight}")
         self.weight = weight
-        self.fresh: tuple[Tensor, Tensor] | None = None
 
     def idle(self) -> dict[str, str]:
         """What belongs to the puzzle."""
@@ -87,17 +86,16 @@ class PIRL(Method):
         """Two views of the image, to see whether they match."""
         return two_views(size, augmentation)
 
-    def prepare(self, *, samples: int, **plan) -> None:
+    def prepare(self, plan: Plan) -> None:
         """A memory for each image."""
-        super().prepare(samples=samples, **plan)
-        self.bank.allocate(samples)
+        super().prepare(plan)
+        self.bank.allocate(plan.samples)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of the image and of its transformation against the memories, and each of the two."""
-        self.check(batch, views=1 + (self.tiles or 3))
         features, *transformed = together(self.encoder, batch.views)
         v = unit(self.projector(features))
-        self.fresh = (batch.index, v.detach())
+        self.later(self.bank.update, batch.index, v)  # by the image branch alone
         memory = batch.index, self.bank, self.shared_seed
         image = self.contrast(v, *memory)
         pretext = mean([self.contrast(unit(z), *memory) for z in self.transformed(transformed)])
@@ -112,9 +110,3 @@ class PIRL(Method):
     def embed(self, view: Tensor) -> Tensor:
         """Embeddings of the image branch, before normalisation."""
         return self.projector(self.encoder(view))
-
-    def after_backward(self) -> None:
-        """Remember the images of the batch, by their image branch alone."""
-        assert self.fresh is not None, "after_backward follows forward"
-        self.bank.update(*self.fresh)
-        self.fresh = None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from selfsight.methods.base import Method, Optimisation, all_decayed, together
+from selfsight.methods.base import Method, Optimisation, Wants, all_decayed, together
 from selfsight.nets import Encoder
 from selfsight.views import Augmentation, Batch, ViewSet, rotations
 
@@ -28,8 +28,8 @@ class Rotation(Method):
         optimizer="sgd", lr=0.1, reference_batch=128, weight_decay=5e-4, warmup_epochs=0, nesterov=True
     )
     augmentation = Augmentation(scale=(0.08, 1.0), jitter_p=0.0, grayscale=0.0, blur=0.0)
-    smallest_batch = 1
     turns = 4
+    wants = Wants(views=turns, smallest_batch=1)
 
     def __init__(self, encoder: Encoder):
         super().__init__(encoder)
@@ -46,7 +46,6 @@ class Rotation(Method):
 
     def classify(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits `(4 B, 4)` of one encoder call, and the true turn of each row."""
-        self.check(batch, views=self.turns)
         logits = torch.cat(together(lambda view: self.head(self.encoder(view)), batch.views))
         turn = torch.arange(self.turns, device=logits.device).repeat_interleave(len(batch))
         return logits.float(), turn

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsight import losses
-from selfsight.methods.base import Method, Optimisation, all_decayed, together, unit
+from selfsight.methods.base import Method, Optimisation, Wants, all_decayed, together, unit
 from selfsight.nets import Encoder, mlp
 from selfsight.views import Augmentation, Batch
 
@@ -27,7 +27,7 @@ class SupCon(Method):
     temperature / 0.07 of the authors' code is left out: it only scales the loss.
     """
 
-    needs_label = True
+    wants = Wants(views=2, or_more=True, label=True)
     optimisation = Optimisation(optimizer="sgd", lr=0.125, weight_decay=1e-4, final_lr=1e-3)
     augmentation = Augmentation(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_p=0.8, grayscale=0.2, blur=0.0)
 
@@ -38,7 +38,6 @@ class SupCon(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two views, or more, and the label of each image."""
-        self.check(batch, views=2, or_more=True)
         z = together(self.embed, batch.views)
         return {"loss": losses.supcon(z, batch.metadata["label"], self.temperature)}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfsight import losses
 from selfsight.methods._queue import Queue
-from selfsight.methods.base import Method, Optimisation, all_decayed, teacher_entropy, together, unit
+from selfsight.methods.base import Method, Optimisation, Plan, Wants, all_decayed, teacher_entropy, together, unit
 from selfsight.nets import Encoder, Prototypes, mlp
 from selfsight.views import Augmentation, Batch, ViewSet, multi_crop
 
@@ -44,6 +44,7 @@ class SwAV(Method):
         local_scale=(0.05, 0.14),
     )
     assigned = 2
+    wants = Wants(views=assigned, or_more=True)
 
     def __init__(
         self,
@@ -64,7 +65,6 @@ class SwAV(Method):
         self.queue = Queue(queue, self.assigned * projector[-1]) if queue else None
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.queue_start, self.freeze_epochs = queue_start, freeze_epochs
-        self.fresh: list[Tensor] = []
 
     def views(self, size: int, augmentation: Augmentation) -> ViewSet:
         """Large crops, of which two get assignments, and small ones."""
@@ -76,22 +76,22 @@ class SwAV(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of two large views and any number of others, and the entropy of the assignments."""
-        self.check(batch, views=self.assigned, or_more=True)
         features = together(self.encoder, batch.views)
         z = list(map(unit, together(self.projector, features)))
         scores = together(self.prototypes, z)
-        self.fresh = [large.detach() for large in z[: self.assigned]]
+        self.later(self.remember, torch.cat(z[: self.assigned], dim=1))
         codes = [self.assign(crop, scores[crop].detach()) for crop in range(self.assigned)]
         return {"loss": losses.swapped_prediction(scores, codes, self.temperature), **teacher_entropy(codes[0])}
 
     @torch.no_grad()
     def assign(self, crop: int, scores: Tensor) -> Tensor:
         """Balanced assignments `(B, K)` of one large crop, together with its full queue."""
+        images = len(scores)
         if self.queue is not None and self.queue.full:
             past = self.prototypes(self.queue.share.chunk(self.assigned, dim=1)[crop])
             scores = torch.cat((past.to(scores.dtype), scores))
         codes = losses.sinkhorn(scores, self.epsilon, self.iterations)
-        return codes[-len(self.fresh[crop]) :]
+        return codes[-images:]
 
     def embed(self, view: Tensor) -> Tensor:
         """Embeddings `z`, before normalisation."""
@@ -101,19 +101,21 @@ class SwAV(Method):
         """Weight decay and LARS on all parameters, as in the paper."""
         return all_decayed(self)
 
-    def prepare(self, *, samples: int, steps: int, epochs: int, batch: int, metadata: dict[str, Tensor]) -> None:
+    def prepare(self, plan: Plan) -> None:
         """Refuse a queue that is shorter than a batch."""
-        super().prepare(samples=samples, steps=steps, epochs=epochs, batch=batch, metadata=metadata)
+        super().prepare(plan)
         if self.queue is not None:
-            self.queue.check(samples=samples, batch=batch)
+            self.queue.check(samples=plan.samples, batch=plan.batch)
 
     def after_backward(self) -> None:
-        """Hold the prototypes still at first; remember the embeddings for later assignments."""
+        """Hold the prototypes still at first."""
         if self.epoch < self.freeze_epochs:
             self.prototypes.weight.grad = None
+
+    def remember(self, z: Tensor) -> None:
+        """Keep the large crops' embeddings `(B, 2 D)` for later assignments."""
         if self.queue is not None and self.epoch >= self.queue_start:
-            self.queue.push(torch.cat(self.fresh, dim=1))
-        self.fresh = []
+            self.queue.push(z)
 
     def after_step(self, step: int) -> None:
         """Bring the prototypes back to length one."""
