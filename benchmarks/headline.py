@@ -55,7 +55,7 @@ def main() -> None:
             devices=options.devices,
         )
         if not run.finished:
-            print(f"stopped after {options.minutes:g} minutes: the same command goes on")
+            print(f"{out} was stopped: the same command goes on with it")
             return
         same = [old for old in read(options.out) if old["encoder"] == run.config["encoder"] and "knn random" in old]
         records = selfsight.evaluate(
