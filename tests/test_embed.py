@@ -56,7 +56,7 @@ def expected(function, images):
 
 
 def test_parquet_holds_features_and_metadata(run, encoder, images, folder, tmp_path):
-    table = pd.read_parquet(embed(run, folder, out=tmp_path / "new" / "features.parquet"))
+    table = pd.read_parquet(embed(run, folder, out=tmp_path / "new" / "features.parquet", precision="32"))
     assert len(table) == COUNT - 1 and table["split"].value_counts().to_dict() == {"train": 29, "test": 10}
     number = [int(str(path)[-6:-4]) for path in table["path"]]
     assert table["class"].tolist() == [("even", "odd")[n % 2] for n in number]
@@ -66,7 +66,7 @@ def test_parquet_holds_features_and_metadata(run, encoder, images, folder, tmp_p
 
 
 def test_npz_of_one_split(run, encoder, images, folder, tmp_path):
-    path = embed(run, folder, out=tmp_path / "features.npz", split="test", batch_size=3)
+    path = embed(run, folder, out=tmp_path / "features.npz", split="test", batch_size=3, precision="32")
     with np.load(path) as archive:  # refuses pickles
         number = [int(path[-6:-4]) for path in archive["path"]]
         assert sorted(number) == list(range(30, 40))
@@ -80,7 +80,7 @@ def test_patch_features(folder, tmp_path):
     save_encoder(vit, tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 16), dtype=np.uint8)
     for suffix in ("npz", "parquet"):
-        path = embed(tmp_path, images, out=tmp_path / f"patches.{suffix}", features="patch")
+        path = embed(tmp_path, images, out=tmp_path / f"patches.{suffix}", features="patch", precision="32")
         if suffix == "npz":
             features = np.load(path)["features"]
         else:
@@ -179,7 +179,7 @@ def test_what_is_read_is_not_written_over(run, images, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": 0}, "image_size is at least 1"),
+        ({"image_size": 0}, "image_size is a number of pixels and at least 1"),
         ({"batch_size": 0}, "batch_size is at least 1"),
         ({"workers": -1}, "workers is at least 0"),
         ({"seed": -1}, "seed is at least 0"),

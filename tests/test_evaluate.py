@@ -219,7 +219,7 @@ def test_overwrite_replaces_nothing_but_results(run, archive, tmp_path):
         ({"temperature": 0}, "temperature is above 0"),
         ({"k": 5, "protocols": "ridge"}, "k is of knn"),
         ({"temperature": 0.1, "protocols": "linear"}, "temperature is of knn"),
-        ({"image_size": -5}, "image_size is at least 1"),
+        ({"image_size": -5}, "image_size is a number of pixels and at least 1"),
         ({"limit": 0}, "limit is at least 1"),
         ({"seed": -1}, "seed is at least 0"),
         ({"protocols": [object()]}, "protocols are names"),

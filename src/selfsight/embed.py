@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,7 +32,7 @@ def embed(
     label: str = "label",
     path_column: str = "path",
     channels: int | None = None,
-    image_size: int | None = None,
+    image_size: int | Sequence[int] | None = None,
     pretrained: bool = False,
     batch_size: int = 256,
     workers: int | None = None,
@@ -57,7 +57,7 @@ def embed(
     label: column of a table that holds the class.
     path_column: column of a table that holds the paths of the images.
     channels: how many channels images are read with; by default the encoder's, else what the data suggest.
-    image_size: pixels a side; by default what the encoder was trained with.
+    image_size: pixels a side, or a size for each axis; by default what the encoder was trained with.
     pretrained: load timm's own weights, where `model` is a name.
     batch_size: images at a time; it changes no result.
     workers: processes that decode images where they do not fit into memory.

@@ -49,7 +49,7 @@ def evaluate(
     test_split: str | None = None,
     group: str | None = None,
     limit: int | None = None,
-    image_size: int | None = None,
+    image_size: int | Sequence[int] | None = None,
     pretrained: bool = False,
     k: int = 20,
     temperature: float = 0.07,
@@ -81,7 +81,7 @@ def evaluate(
     group: column of what belongs together, such as patients: nothing of it is both learned from and tested on.
         Equal images never are: they stay on one side, or are left out of training where the data has a test part.
     limit: learn from this many images only, drawn by the seed with the shares of the labels kept.
-    image_size: pixels a side; by default what the encoder was trained with.
+    image_size: pixels a side, or a size for each axis; by default what the encoder was trained with.
     pretrained: load timm's own weights, where `model` is a name.
     k: neighbours of kNN.
     temperature: of kNN's weights, exp(cosine / temperature).

@@ -21,7 +21,7 @@ def pretrain(
     epochs: int = 100,
     batch_size: int = 256,
     out: str | Path | None = None,
-    image_size: int | None = None,
+    image_size: int | Sequence[int] | None = None,
     lr: float | None = None,
     optimizer: Literal["adamw", "adam", "sgd", "lars"] | None = None,
     weight_decay: float | None = None,
@@ -70,8 +70,8 @@ def pretrain(
         epochs: How often every image is seen.
         batch_size: Images a batch, on each device.
         out: The run's folder; by default runs/METHOD-1, runs/METHOD-2 and so on.
-        image_size: Pixels a side of a view; by default the images' own where all are alike and have at
-            most 96 px, else 224. A ready encoder has its own.
+        image_size: Pixels a side of a view, or a size for each axis; by default the images' own where all are alike
+            and have at most 96 px, else 224. A ready encoder has its own.
         lr: Learning rate for the method's reference batch, usually 256 images, scaled to the real one.
         optimizer: By default the paper's; another one wants an lr of its own.
         weight_decay: By default the paper's.

@@ -154,12 +154,7 @@ def small_batches(
 
 def rows(batch: Batch, part: slice) -> Batch:
     """Some images of a batch."""
-    return Batch(
-        [view[part] for view in batch.views],
-        batch.index[part],
-        {name: column[part] for name, column in batch.metadata.items()},
-        {name: mask[part] for name, mask in batch.masks.items()},
-    )
+    return batch[part]
 
 
 def train(method: Method, batches: list[Batch], steps: int, lr: float = 3e-3, draws: int = 1) -> list[float]:
@@ -169,8 +164,8 @@ def train(method: Method, batches: list[Batch], steps: int, lr: float = 3e-3, dr
     prepare(method.train(), steps, len(batches) // draws * IMAGES)
     history = []
     for step in range(steps):
-        method.step, method.shared_seed = step, step
-        loss = method(batches[step % len(batches)])["loss"]
+        method.step = step
+        loss = method(replace(batches[step % len(batches)], shared_seed=step))["loss"]
         optimiser.zero_grad()
         loss.backward()
         method.end_backward()

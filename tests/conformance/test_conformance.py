@@ -123,7 +123,7 @@ def test_no_step_waits_for_the_device(name):
         batch.views = [no_values.from_tensor(view) for view in batch.views]
         batch.index = no_values.from_tensor(batch.index)
         batch.metadata = {key: no_values.from_tensor(column) for key, column in batch.metadata.items()}
-        batch.masks = {key: no_values.from_tensor(mask) for key, mask in batch.masks.items()}
+        batch.draws = {key: no_values.from_tensor(mask) for key, mask in batch.draws.items()}
         loss = method(batch)["loss"]
         with pytest.raises(DataDependentOutputException):
             loss.item()

@@ -33,7 +33,7 @@ class Linear(Method):
 
     def forward(self, batch):
         self.notes.append(("forward", self.step))
-        self.seeds.append(self.shared_seed)
+        self.seeds.append(batch.shared_seed)
         predicted = self.head(self.drop(self.encoder(batch.views[0])))[:, 0]
         return {"loss": (predicted - batch.views[0].mean((1, 2, 3))).square().mean()}
 

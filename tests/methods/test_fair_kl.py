@@ -68,7 +68,7 @@ def test_it_is_finite_in_half_precision_and_waits_for_nothing(name):
         batch.views = [no_values.from_tensor(view) for view in batch.views]
         batch.index = no_values.from_tensor(batch.index)
         batch.metadata = {key: no_values.from_tensor(column) for key, column in batch.metadata.items()}
-        batch.masks = {key: no_values.from_tensor(mask) for key, mask in batch.masks.items()}
+        batch.draws = {key: no_values.from_tensor(mask) for key, mask in batch.draws.items()}
         method(batch)["loss"].backward()
 
 

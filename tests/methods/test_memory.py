@@ -160,11 +160,11 @@ def test_noise_follows_the_seed_that_ranks_share_and_not_the_step(name):
     method = small_method(name, noise=16).eval()
     (batch,) = small_batches(method, count=1)
     with torch.no_grad():
-        method.shared_seed = 5
+        batch.shared_seed = 5
         one = method(batch)["loss"]
         method.step = 7
         assert torch.equal(method(batch)["loss"], one)
-        method.shared_seed = 6
+        batch.shared_seed = 6
         assert not torch.isclose(method(batch)["loss"], one)
 
 

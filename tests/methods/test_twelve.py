@@ -204,7 +204,7 @@ def test_rotation_tells_turns_and_names_them_right():
 def test_mae_sees_a_quarter_and_is_judged_on_the_rest():
     method = small_method("mae").eval()
     (batch,) = small_batches(method, count=1)
-    visible = batch.masks["visible"]
+    visible = batch.draws["visible"]
     assert visible.shape == (IMAGES, 36 // 4)
     loss = method(batch)["loss"]
     changed = rows(batch, slice(None))

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision.transforms.v2.functional as reference
 
 from selfsight.data.canvas import Canvas, full_canvas, pad_together
@@ -9,14 +10,18 @@ from selfsight.views import (
     Augmentation,
     Geometry,
     RandomPatches,
+    View,
     ViewSet,
+    jigsaw,
     multi_crop,
     original,
+    patches,
+    random_view,
     rotations,
     two_views,
     view_sets,
 )
-from selfsight.views.geometry import CentreCrop, Flip
+from selfsight.views.geometry import CentreCrop, Flip, RandomResizedCrop
 from selfsight.views.view_sets import unit_range
 
 EVERY = Augmentation(rotate=15, shift=0.1, solarize=0.3, noise=0.5, cutout=0.5)
@@ -128,7 +133,7 @@ def test_sets_add_and_normalise_what_is_not_raw(canvas):
 def test_masks_are_drawn_beside_the_views(canvas):
     masked = ViewSet(original(32).views, {"visible": RandomPatches((8, 8), 0.25)})
     batch = draw(masked, [canvas])
-    assert batch.masks["visible"].shape == (11, 16) and len(batch) == 11
+    assert batch.draws["visible"].shape == (11, 16) and len(batch) == 11
 
 
 @pytest.mark.parametrize(
@@ -185,3 +190,90 @@ def test_without_small_crops_the_scale_is_that_of_all_views():
     several = multi_crop(24, augmentation).views
     assert len(several) == 4 and several[:2] == two_views(24, augmentation).views
     assert {view.geometry.crop.scale for view in several} == {(0.5, 0.9)}
+
+
+def coordinates(sides):
+    """A canvas of three images whose pixels are their own coordinates, the first axis in the first channel."""
+    axes = torch.meshgrid(*(torch.arange(side) + 0.5 for side in sides), indexing="ij")
+    pixels = torch.stack(axes)[None].expand(3, -1, *[-1] * len(sides)).contiguous()
+    return full_canvas(pixels, value_range=(0.0, 1.0))
+
+
+def shown(place, sides):
+    """`(n, d, *sides)` image coordinates that a view's pixels show, by its place."""
+    points = torch.stack(torch.meshgrid(*(2 * (torch.arange(s) + 0.5) / s - 1 for s in sides), indexing="ij"))
+    centre = place.centre.view(*place.centre.shape, *[1] * len(sides))
+    return centre + torch.einsum("nij,j...->ni...", place.axes, points)
+
+
+SMALL_CROPS = Augmentation(scale=(0.1, 0.3), jitter_p=0.0, grayscale=0.0, blur=0.0)
+PLACED = {
+    "crop and flip": (two_views(16, SMALL_CROPS), (80, 64)),
+    "sides that differ": (two_views((12, 20), SMALL_CROPS), (80, 64)),
+    "turned": (rotations(16, SMALL_CROPS), (80, 64)),
+    "rotated": (two_views(16, replace(SMALL_CROPS, rotate=20.0)), (80, 64)),
+    "puzzle": (jigsaw(48, SMALL_CROPS), (96, 80)),
+    "patches": (patches((24, 32), SMALL_CROPS, tile=8, stride=4), (96, 80)),
+    "volume": (two_views((8, 8, 12), SMALL_CROPS), (32, 40, 36)),
+    "tiles of a volume": (patches(16, SMALL_CROPS, tile=8, stride=8, dims=3), (32, 40, 36)),
+}
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_places_say_where_each_view_lies(name):
+    views, sides = PLACED[name]
+    batch = views([coordinates(sides)], torch.Generator().manual_seed(1))
+    assert len(batch.places) == len(batch.views)
+    for view, place in zip(batch.views, batch.places, strict=True):
+        expected = shown(place, view.shape[2:])
+        inside = torch.ones_like(expected[:, 0], dtype=torch.bool)
+        for axis, side in enumerate(sides):  # beyond the border the image is its own mirror image
+            inside &= (expected[:, axis] > 4) & (expected[:, axis] < side - 4)
+        assert inside.float().mean() > 0.3
+        error = (view - expected).abs().amax(1)[inside]
+        assert error.max() < (1.0 if name == "rotated" else 0.1)
+
+
+def test_a_view_lies_where_the_one_it_follows_lies():
+    small = View(8, Geometry(RandomResizedCrop()), follows=-1)
+    pair = ViewSet((random_view(16, SMALL_CROPS), small, replace(small, size=4)))
+    canvas, generator = coordinates((64, 64)), torch.Generator().manual_seed(0)
+    batch = pair([canvas], generator)
+    alone = ViewSet(pair.views[:1])([canvas], torch.Generator().manual_seed(0))
+    assert torch.equal(batch.views[0], alone.views[0]), "what follows draws nothing"
+    for view, place in zip(batch.views[1:], batch.places[1:], strict=True):
+        assert torch.equal(place.centre, batch.places[0].centre) and torch.equal(place.axes, batch.places[0].axes)
+        assert (view - F.adaptive_avg_pool2d(batch.views[0], view.shape[-1])).abs().max() < 1.5
+
+
+@pytest.mark.parametrize(("follows", "number"), [(-1, 0), (0, 1), (1, 1), (-2, 1)])
+def test_what_cannot_be_followed_is_refused(follows, number):
+    views = [View(8, Geometry(CentreCrop())) for _ in range(2)]
+    views[number] = replace(views[number], follows=follows)
+    with pytest.raises(ValueError, match=r"follow"):
+        ViewSet(tuple(views))
+
+
+def test_a_view_keeps_a_mean_of_its_own():
+    own = View(8, Geometry(CentreCrop()), mean=(0.5, 0.5), std=(2.0, 2.0))
+    encoder, teacher = ViewSet((replace(own, mean=None, std=None), own)).normalised((0.0, 0.0), (1.0, 1.0)).views
+    assert encoder.mean == (0.0, 0.0) and teacher.mean == (0.5, 0.5) and teacher.std == (2.0, 2.0)
+    canvas = coordinates((8, 8))
+    plain, shifted = ViewSet((encoder, teacher))([canvas], torch.Generator()).views
+    torch.testing.assert_close(shifted, (plain - 0.5) / 2)
+    with pytest.raises(ValueError, match="give both"):
+        replace(own, std=None)
+
+
+class Codes:
+    """A draw of several parts."""
+
+    def sample(self, n, generator):
+        return torch.rand(n, 2, generator=generator), torch.arange(n)
+
+
+def test_a_draw_may_have_several_parts():
+    views = ViewSet(original(8).views, {"codes": Codes()}) + original(4)
+    batch = views([coordinates((8, 8))], torch.Generator().manual_seed(0), seed=11)
+    codes, order = batch[1:].draws["codes"]
+    assert codes.shape == (2, 2) and order.tolist() == [1, 2] and batch.shared_seed == 11

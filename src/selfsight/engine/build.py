@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from selfsight.data import Source, choose_size, mean_and_std
-from selfsight.data.sizes import check_flat
+from selfsight.data.sizes import Size, alike, check_flat, checked_size, each_axis, spatial_axes
 from selfsight.engine.seeds import WEIGHTS, derived_seed
 from selfsight.methods import find_method, method_name
 from selfsight.methods._fair_kl import FairKL
@@ -40,22 +40,19 @@ DEBIAS_WEIGHTS = {"kl": 1.0, "moments": 100.0}
 PASSING = {"out", "resume", "overwrite", "max_minutes"}  # settings of a call, not of a run
 
 
-def size_for(source: Source, encoder: str | nn.Module, image_size: int | None) -> int:
-    """Pixels a side of a view: a ready encoder's own, else as asked, else as `choose_size` has it."""
+def size_for(source: Source, encoder: str | nn.Module, image_size: int | Sequence[int] | None) -> Size:
+    """The size of a view: a ready encoder's own, else as asked, else as `choose_size` has it."""
     if not isinstance(encoder, Encoder):
         return choose_size(source, image_size)
-    sides = encoder.spec.size
-    if len(set(sides)) > 1:
-        raise ValueError(f"the encoder takes images of {sides} and views are square: build it for one image_size")
     if image_size is not None:
-        as_encoder(encoder, image_size=image_size, channels=encoder.spec.channels)
-    return sides[0]
+        as_encoder(encoder, image_size=checked_size(image_size), channels=encoder.spec.channels)
+    return alike(encoder.spec.size)
 
 
 def build_for(
     source: Source,
     encoder: str | nn.Module,
-    image_size: int,
+    image_size: Size,
     options: Mapping[str, Any] | None,
     *,
     mean: float | Sequence[float] | None = None,
@@ -77,7 +74,9 @@ def build_for(
             raise ValueError(f"encoder_options has {name!r}, which follows from the data and image_size: leave it out")
     torch.manual_seed(derived_seed(WEIGHTS, seed))
     if isinstance(encoder, nn.Module):
-        built = as_encoder(encoder, image_size=image_size, channels=source.channels)
+        axes = spatial_axes(source)
+        size = image_size if axes == 2 else each_axis(image_size, axes)
+        built = as_encoder(encoder, image_size=size, channels=source.channels)
     else:
         check_flat(source, encoder)
         built = build_encoder(encoder, image_size=image_size, channels=source.channels, **options)
@@ -92,7 +91,7 @@ def build_for(
             raise ValueError(f"mean {mean} and std {std} want {wanted}")
         built.spec = replace(built.spec, value_range=tuple(source.value_range), mean=mean, std=std)
     elif not keeps:
-        mean, std = mean_and_std(source, seed, size=image_size)
+        mean, std = mean_and_std(source, seed, size=max(each_axis(image_size)))
         built.spec = replace(built.spec, value_range=tuple(source.value_range), mean=mean, std=std)
     elif not (built.prepared or built.spec.has_range):
         built.spec = replace(built.spec, value_range=tuple(source.value_range))
@@ -222,12 +221,12 @@ def build_augmentation(method: Method, options: Mapping[str, Any] | None) -> Aug
     chosen = replace(method.augmentation, **{name: as_tuple(value) for name, value in options.items()})
     spec = method.encoder.spec
     idle = without_effect(
-        lambda augmentation: method.views(min(spec.size), augmentation), method.augmentation, chosen, spec.channels
+        lambda augmentation: method.views(alike(spec.size), augmentation), method.augmentation, chosen, spec.channels
     )
     for name, fix in idle.items():
         raise ValueError(
             f"{name}, of view_options or --views.{name}, is {getattr(chosen, name)!r} and changes nothing in the views "
-            f"of {method_name(method)} with {spec.channels} channels at {min(spec.size)} pixels: {fix}"
+            f"of {method_name(method)} with {spec.channels} channels at {alike(spec.size)} pixels: {fix}"
         )
     return chosen
 
@@ -302,7 +301,7 @@ def resolve(
     config |= {
         "method": method_name(method),
         "encoder": encoder.spec.name,
-        "image_size": encoder.spec.size[0],
+        "image_size": plain(alike(encoder.spec.size)),
         "precision": precision,
         "method_options": plain({**default_options(type(model)), **given}),
         "encoder_options": plain(settings["encoder_options"] or {}),

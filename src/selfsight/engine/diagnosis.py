@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from selfsight.data.sizes import checked_size
 from selfsight.engine.build import build_method, debiased
 from selfsight.engine.checkpoints import save_checkpoint
 from selfsight.engine.run_folder import Run, open_run
@@ -102,7 +103,8 @@ def _buffers_kept(module: nn.Module) -> Iterator[None]:
 
 def keep(path: Path, method: Method, batch: Batch, **more: Any) -> None:
     """Write what `replay` needs."""
-    state = {"views": batch.views, "index": batch.index, "metadata": batch.metadata, "masks": batch.masks}
+    state = {"views": batch.views, "index": batch.index, "metadata": batch.metadata}
+    state |= {"draws": batch.draws, "shared_seed": batch.shared_seed}
     save_checkpoint(path / KEPT, {**state, **more, "method": method.state_dict()})
 
 
@@ -118,11 +120,12 @@ def replay(run: str | Path | Run, method: Method | None = None) -> Replay:
     if not (run.path / KEPT).exists():
         raise ValueError(f"{run.path} keeps no batch (no {KEPT}): its numbers were finite, or lost on another device")
     kept = torch.load(run.path / KEPT, map_location="cpu", weights_only=True)
-    config, batch = run.config, Batch(kept["views"], kept["index"], kept["metadata"], kept["masks"])
+    config = run.config
+    batch = Batch(kept["views"], kept["index"], kept["metadata"], kept["draws"], shared_seed=kept["shared_seed"])
     if method is None:
         options = {name: value for name, value in config["encoder_options"].items() if name != "pretrained"}
-        channels = batch.views[0].shape[1]
-        net = build_encoder(config["encoder"], image_size=config["image_size"], channels=channels, **options)
+        size, channels = checked_size(config["image_size"]), batch.views[0].shape[1]
+        net = build_encoder(config["encoder"], image_size=size, channels=channels, **options)
         method = build_method(config["method"], net, config["method_options"])
         method = debiased(method, config["debias"], config["debias_weight"], config["debias_form"])
     method.prepare(Plan(**kept["plan"]))

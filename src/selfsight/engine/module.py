@@ -154,7 +154,7 @@ class Training(LightningModule):
         """The views that this rank's network sees of a batch at an optimiser step."""
         generator = generator_for(VIEWS, self.seed, step, micro, self.shard)
         with torch.autocast(canvases[0].pixels.device.type, enabled=False):
-            batch = self.view_set(canvases, generator)
+            batch = self.view_set(canvases, generator, derived_seed(SHARED, self.seed, step, micro))
         batch.views = [image_layout(view) for view in batch.views]
         return batch
 
@@ -170,7 +170,6 @@ class Training(LightningModule):
         # dropout and its kin follow the step alone, so that a resumed run draws what an unbroken one draws
         torch.manual_seed(derived_seed(STEP, self.seed, self.position.step, micro, self.shard))
         self.method.step = self.position.step
-        self.method.shared_seed = derived_seed(SHARED, self.seed, self.position.step, micro)
         outcome = self.method(batch)
         self.meter.add(outcome)
         self.latest = batch, outcome["loss"].detach(), micro

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from selfsight.data.sizes import is_size
 from selfsight.engine.build import given_options
 from selfsight.engine.images import Images
 from selfsight.methods import find_method
@@ -96,7 +97,7 @@ RULES: dict[str, Rule] = {
     "epochs": whole(1),
     "batch_size": whole(1),
     "out": PATH,
-    "image_size": whole(1, of="a number of pixels", optional=True),
+    "image_size": Rule(is_size, "a number of pixels and at least 1, or one for each axis", optional=True),
     "lr": number(lambda value: 0 < value < math.inf, ABOVE_0),
     "optimizer": one_of("adamw", "adam", "sgd", "lars", optional=True),
     "weight_decay": number(lambda value: 0 <= value < math.inf, "of at least 0"),

@@ -28,6 +28,7 @@ from selfsight.data import (
     open_lane,
 )
 from selfsight.data.lanes import MARGIN, decoded_bytes
+from selfsight.data.sizes import alike
 from selfsight.distributed import convert_sync_batchnorm, gather
 from selfsight.engine.hardware import Hardware, Place, place, reproducible
 from selfsight.engine.images import Images, chosen, has_classes, some_of
@@ -138,13 +139,13 @@ def make_monitor(
     if images.held_out is None:
         return None
     seed, spec = training.seed, training.method.encoder.spec
-    size, sizes = spec.size[0], affordable(training.schedule.images_seen)
+    size, sizes = alike(spec.size), affordable(training.schedule.images_seen)
     labelled = has_classes(images.train) and has_classes(images.held_out)
     readable = chosen(images.train, lane.members)
     batch = math.ceil(sizes.health / math.ceil(sizes.health / MONITOR_BATCH))  # whole batches, no image more
 
     def buffer(source: Source, most: int) -> ResidentLane:
-        decoded = math.ceil(MARGIN * size)
+        decoded = math.ceil(MARGIN * max(spec.size))
         fitting = max(1, int(len(source) * min(1.0, BUFFER_BYTES / max(1, decoded_bytes(source, decoded)))))
         return ResidentLane(
             some_of(source, min(most, fitting), seed),
@@ -173,7 +174,7 @@ def encoder_of_all(
 ) -> Callable[[Callable[[Tensor], Tensor]], tuple[Tensor, Tensor]]:
     """The `encode` that `Method.before_epoch` receives; rows of unreadable images are zero, and not known."""
     spec = method.encoder.spec
-    plain = original(spec.size[0]).normalised(spec.mean, spec.std)
+    plain = original(alike(spec.size)).normalised(spec.mean, spec.std)
 
     def encode(function: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         rows, indices = [], []

@@ -18,7 +18,7 @@ from selfsight import diagnostics
 from selfsight.naming import nearest
 from selfsight.nets import EMA, Encoder
 from selfsight.precision import full_precision
-from selfsight.views import Augmentation, Batch, ViewSet, multi_crop, two_views
+from selfsight.views import Augmentation, Batch, Size, ViewSet, multi_crop, two_views
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -114,8 +114,8 @@ class Method(nn.Module):
 
     A subclass names its paper, declares how its views are made and how it is trained, and
     answers `method(batch) -> {"loss": ..., more to log}`. It knows nothing of files, devices
-    or the loop. The engine keeps `step`, the number of optimiser steps done, and `shared_seed`, which differs
-    between runs, steps and micro-batches and is the same on all ranks.
+    or the loop. The engine keeps `step`, the number of optimiser steps done. What is random in `forward` is
+    a function of `batch.seed` or `batch.shared_seed`, or comes in `batch.draws`.
 
     wants: what its batches hold, checked before `forward`; `__init__` sets it where options decide.
     plan: what `prepare` was told.
@@ -127,7 +127,6 @@ class Method(nn.Module):
     wants: Wants = Wants(views=2, or_more=True)
     plan: Plan = Plan()
     step: int = 0
-    shared_seed: int = 0
 
     def __init__(self, encoder: Encoder):
         super().__init__()
@@ -145,11 +144,11 @@ class Method(nn.Module):
         """This method with other keywords than the paper's, to hand to `pretrain`."""
         return partial(cls, **options)
 
-    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def views(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """The views that `forward` wants, at `size` pixels a side: two, or the crops that are asked for."""
         return two_views(size, augmentation) if augmentation.crops == (2, 0) else multi_crop(size, augmentation)
 
-    def watched(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def watched(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """The views that `progress` wants: those of training, unless they are too few to compare."""
         return self.views(size, augmentation)
 

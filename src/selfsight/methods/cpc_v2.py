@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from selfsight import losses
+from selfsight.data.sizes import alike, each_axis
 from selfsight.methods._context import Direction
 from selfsight.methods.base import Method, Optimisation, Wants, together
 from selfsight.nets import Encoder
-from selfsight.views import Augmentation, Batch, ViewSet, patches, two_views
+from selfsight.views import Augmentation, Batch, Size, ViewSet, patches, two_views
 
 
 class CPCV2(Method):
@@ -54,7 +55,7 @@ class CPCV2(Method):
         super().__init__(encoder)
         self.tile, self.stride, self.scale = tile, stride, scale
         self.dims = len(encoder.spec.size)
-        (view,) = self.views(min(encoder.spec.size), self.augmentation).views
+        (view,) = self.views(alike(encoder.spec.size), self.augmentation).views
         assert view.tiles is not None
         self.grid = view.tiles.grid
         self.wants = Wants(views=prod(self.grid), smallest_batch=1)
@@ -69,12 +70,12 @@ class CPCV2(Method):
             Direction(encoder.width, context, depth, target, ahead, axis, turned, self.dims) for axis, turned in sides
         )
 
-    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def views(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """The overlapping patches of one view, row after row."""
-        tile, stride = tile_and_stride(size)
+        tile, stride = tile_and_stride(min(each_axis(size, self.dims)))
         return patches(size, augmentation, tile=self.tile or tile, stride=self.stride or stride, dims=self.dims)
 
-    def watched(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def watched(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """Two whole views, to see whether they match."""
         return two_views(size, augmentation)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from selfsight import losses
 from selfsight.methods.base import Method, Optimisation, Wants
 from selfsight.nets import Encoder
-from selfsight.views import Augmentation, Batch, ViewSet, random_view, two_views
+from selfsight.views import Augmentation, Batch, Size, ViewSet, random_view, two_views
 
 ESTIMATORS = {"jsd": losses.jensen_shannon, "info_nce": losses.local_info_nce, "dv": losses.donsker_varadhan}
 
@@ -45,11 +45,11 @@ class DeepInfoMax(Method):
         self.local_network = _Scorer(map_width(encoder, earlier), units)
         self.global_network = _Scorer(encoder.width, units)
 
-    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def views(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """One view of each image."""
         return ViewSet((random_view(size, augmentation.of_view(0)),))
 
-    def watched(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def watched(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """Two views, which training never compares."""
         return two_views(size, augmentation)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from selfsight import distributed, losses
 from selfsight.methods.base import Method, Optimisation, Teacher, teacher_entropy, together
 from selfsight.nets import DINOHead, Encoder, cosine_momentum, draw_as_dino
-from selfsight.views import Augmentation, Batch, ViewSet, multi_crop
+from selfsight.views import Augmentation, Batch, Size, ViewSet, multi_crop
 
 DINO_LOCAL_BLUR = 0.5
 
@@ -91,7 +91,7 @@ class DINO(Method):
         first, last = self.teacher_temperature
         return {"warmup_epochs": "with one teacher_temperature from first to last"} if first == last else {}
 
-    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def views(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """Large crops, of which the teacher sees two, and small ones."""
         large, many = augmentation.crops
         if not many and self.local_blur != DINO_LOCAL_BLUR:

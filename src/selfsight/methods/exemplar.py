@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from selfsight.methods.base import Method, Optimisation, Plan, Wants
 from selfsight.nets import Encoder
-from selfsight.views import Augmentation, Batch, ViewSet, random_view, two_views
+from selfsight.views import Augmentation, Batch, Size, ViewSet, random_view, two_views
 
 
 class Exemplar(Method):
@@ -44,11 +44,11 @@ class Exemplar(Method):
         self.classes = classes
         self.classifier: nn.Linear | None = None
 
-    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def views(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """One transformed copy of each image."""
         return ViewSet((random_view(size, augmentation.of_view(0)),))
 
-    def watched(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def watched(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """Two copies, to see whether they match: held-out images have no class."""
         return two_views(size, augmentation)
 

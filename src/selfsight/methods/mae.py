@@ -8,7 +8,7 @@ from torch import Tensor
 from selfsight import losses
 from selfsight.methods.base import Method, Optimisation, Wants
 from selfsight.nets import Encoder, PatchDecoder, draw_as_mae, fix_positions
-from selfsight.views import Augmentation, Batch, RandomPatches, ViewSet, random_view
+from selfsight.views import Augmentation, Batch, RandomPatches, Size, ViewSet, random_view
 
 
 class MAE(Method):
@@ -59,14 +59,14 @@ class MAE(Method):
             prefix=encoder.prefix,
         )
 
-    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def views(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """One crop, and the patches of it that stay visible."""
         visible = RandomPatches(self.encoder.grid(size), self.keep)
         return ViewSet((random_view(size, augmentation.of_view(0)),), {"visible": visible})
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error over the hidden patches."""
-        image, visible = batch.views[0], batch.masks["visible"]
+        image, visible = batch.views[0], batch.draws["visible"]
         prediction = self.decoder(self.encoder.tokens(image, visible), visible)
         target = losses.patchify(image, self.encoder.patch)
         hidden = torch.ones(target.shape[:2], device=target.device).scatter(1, visible, 0.0)

@@ -13,7 +13,7 @@ from selfsight import losses
 from selfsight.methods._queue import Queue
 from selfsight.methods.base import Method, Optimisation, Plan, Teacher, all_decayed, mean, unit
 from selfsight.nets import Encoder, mlp
-from selfsight.views import Augmentation, Batch, ViewSet
+from selfsight.views import Augmentation, Batch, Size, ViewSet
 
 
 class MeanShift(Method):
@@ -52,7 +52,7 @@ class MeanShift(Method):
         self.queue = Queue(queue, projector[-1])
         self.neighbours, self.momentum = neighbours, momentum
 
-    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def views(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """Strong views, but for the second, the target, whose pixels are left as they are."""
         untouched = replace(augmentation, jitter_p=0.0, grayscale=0.0, blur=0.0, solarize=0.0, noise=0.0, cutout=0.0)
         strong, weak = (super(MeanShift, self).views(size, a).views for a in (augmentation, untouched))

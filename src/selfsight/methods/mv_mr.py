@@ -12,7 +12,7 @@ from torch.nn import functional
 from selfsight import losses, targets
 from selfsight.methods.base import Method, Optimisation, Wants, all_decayed, weighted_sum
 from selfsight.nets import Encoder, mlp
-from selfsight.views import Augmentation, Batch, ViewSet, original, two_views
+from selfsight.views import Augmentation, Batch, Size, ViewSet, original, two_views
 
 
 class MVMR(Method):
@@ -73,7 +73,7 @@ class MVMR(Method):
         measured = set(self.weights) - {"invariance", "variance"}
         return {} if any(self.weights[name] for name in measured) else {"estimator": "without a term of dependence"}
 
-    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def views(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """An augmented view, the original, and a second augmented view for its pixels alone."""
         view, other = two_views(size, augmentation).views
         return ViewSet((view, *original(size).views, other))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from selfsight.methods._bank import InstanceContrast, MemoryBank
 from selfsight.methods.base import Method, Optimisation, Plan, Wants, all_decayed, unit
 from selfsight.nets import Encoder
-from selfsight.views import Augmentation, Batch, ViewSet, random_view, two_views
+from selfsight.views import Augmentation, Batch, Size, ViewSet, random_view, two_views
 
 
 class NPID(Method):
@@ -47,11 +47,11 @@ class NPID(Method):
         self.bank = MemoryBank(dim, momentum)
         self.contrast = InstanceContrast(noise, temperature)
 
-    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def views(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """One view: the other is the memory."""
         return ViewSet((random_view(size, augmentation.of_view(0)),))
 
-    def watched(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def watched(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """Two views, to see whether they match."""
         return two_views(size, augmentation)
 
@@ -64,7 +64,7 @@ class NPID(Method):
         """Loss of one view of each image against the memories."""
         v = unit(self.embed(batch.views[0]))
         self.later(self.bank.update, batch.index, v)
-        return {"loss": self.contrast(v, batch.index, self.bank, self.shared_seed)}
+        return {"loss": self.contrast(v, batch.index, self.bank, batch.shared_seed)}
 
     def embed(self, view: Tensor) -> Tensor:
         """Embeddings `v`, before normalisation."""

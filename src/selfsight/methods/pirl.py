@@ -9,10 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from selfsight.data.sizes import each_axis
 from selfsight.methods._bank import InstanceContrast, MemoryBank
 from selfsight.methods.base import Method, Optimisation, Plan, Wants, mean, together, unit
 from selfsight.nets import Encoder
-from selfsight.views import Augmentation, Batch, ViewSet, jigsaw, random_view, two_views
+from selfsight.views import Augmentation, Batch, Size, ViewSet, jigsaw, random_view, two_views
 
 
 class PIRL(Method):
@@ -25,8 +26,8 @@ class PIRL(Method):
     noise: memories that an image is told from at each step; where there are no more, all.
     temperature: of the contrast. momentum: how much of an image's memory an update keeps.
     weight: lambda, of the transformed image's loss; the image's own has the rest.
-    patch_scale: area of the crop that is cut into patches. puzzle_size: pixels a side that it is read at;
-        None for the paper's 255/224 of the view.
+    patch_scale: area of the crop that is cut into patches. puzzle_size: pixels a side that it is read at, or a
+        size for each axis; None for the paper's 255/224 of the view.
 
     Negatives of both branches are one draw from the memory, shared by the batch. The contrast is that of
     NPID with one Z for both branches, from the first batch's images, as in the authors' code. A flip
@@ -50,7 +51,7 @@ class PIRL(Method):
         momentum: float = 0.5,
         weight: float = 0.5,
         patch_scale: tuple[float, float] = (0.6, 1.0),
-        puzzle_size: int | None = None,
+        puzzle_size: Size | None = None,
     ):
         super().__init__(encoder)
         if pretext not in ("jigsaw", "rotation"):
@@ -72,17 +73,19 @@ class PIRL(Method):
         """What belongs to the puzzle."""
         return {} if self.tiles else dict.fromkeys(("patch_scale", "puzzle_size"), "with pretext='rotation'")
 
-    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def views(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """The image; and a larger crop in patches, or another crop in its three quarter turns."""
         image, other = augmentation.of_view(0), augmentation.of_view(1)
         if self.pretext == "jigsaw":
             other = replace(other, scale=self.patch_scale)
-            transformed = jigsaw(self.puzzle_size or round(size * 255 / 224), other, dims=self.dims)
+            sides = each_axis(self.puzzle_size or size, self.dims)
+            whole = sides if self.puzzle_size else tuple(round(side * 255 / 224) for side in sides)
+            transformed = jigsaw(whole, other)
         else:
             transformed = ViewSet((replace(random_view(size, other), turns=(1, 2, 3)),))
         return ViewSet((random_view(size, image),)) + transformed
 
-    def watched(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def watched(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """Two views of the image, to see whether they match."""
         return two_views(size, augmentation)
 
@@ -96,7 +99,7 @@ class PIRL(Method):
         features, *transformed = together(self.encoder, batch.views)
         v = unit(self.projector(features))
         self.later(self.bank.update, batch.index, v)  # by the image branch alone
-        memory = batch.index, self.bank, self.shared_seed
+        memory = batch.index, self.bank, batch.shared_seed
         image = self.contrast(v, *memory)
         pretext = mean([self.contrast(unit(z), *memory) for z in self.transformed(transformed)])
         loss = self.weight * pretext + (1 - self.weight) * image

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from selfsight.methods.base import Method, Optimisation, Wants, all_decayed, together
 from selfsight.nets import Encoder
-from selfsight.views import Augmentation, Batch, ViewSet, rotations
+from selfsight.views import Augmentation, Batch, Size, ViewSet, rotations
 
 
 class Rotation(Method):
@@ -35,7 +35,7 @@ class Rotation(Method):
         super().__init__(encoder)
         self.head = nn.Linear(encoder.width, self.turns)
 
-    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def views(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """One crop of each image, turned by 0, 90, 180 and 270 degrees."""
         return rotations(size, augmentation)
 

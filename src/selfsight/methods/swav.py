@@ -12,7 +12,7 @@ from selfsight import losses
 from selfsight.methods._queue import Queue
 from selfsight.methods.base import Method, Optimisation, Plan, Wants, all_decayed, teacher_entropy, together, unit
 from selfsight.nets import Encoder, Prototypes, mlp
-from selfsight.views import Augmentation, Batch, ViewSet, multi_crop
+from selfsight.views import Augmentation, Batch, Size, ViewSet, multi_crop
 
 
 class SwAV(Method):
@@ -66,7 +66,7 @@ class SwAV(Method):
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.queue_start, self.freeze_epochs = queue_start, freeze_epochs
 
-    def views(self, size: int, augmentation: Augmentation) -> ViewSet:
+    def views(self, size: Size, augmentation: Augmentation) -> ViewSet:
         """Large crops, of which two get assignments, and small ones."""
         return multi_crop(size, augmentation)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsight.data import BadImages, Canvas, Lane, Source, open_lane
+from selfsight.data.sizes import checked_size, each_axis
 from selfsight.nets import EncoderSpec
 from selfsight.precision import choose_precision
 from selfsight.probes.options import check_numbers
@@ -85,7 +86,7 @@ class Reader:
     def __init__(
         self,
         spec: EncoderSpec,
-        image_size: int | None = None,
+        image_size: int | Sequence[int] | None = None,
         *,
         batch_size: int = 256,
         workers: int | None = None,
@@ -93,16 +94,16 @@ class Reader:
         precision: str = "32",
         max_bad: int | float | None = None,
     ):
-        check_numbers(image_size=image_size, batch_size=batch_size, workers=workers)
+        check_numbers(batch_size=batch_size, workers=workers)
         self.spec = spec
-        self.size = spec.image_size if image_size is None else image_size
+        self.size = spec.image_size if image_size is None else checked_size(image_size)
         self.view_set = original(self.size).normalised(spec.mean, spec.std)
         self.batch_size = batch_size
         self.workers = workers
         self.device = find_device(device)
         self.precision = choose_precision(precision, "gpu" if self.device.type == "cuda" else "cpu")
         self.max_bad = max_bad
-        if self.size != spec.image_size:
+        if each_axis(self.size, spec.dims) != spec.size:
             log.info("images are read at %s px, the encoder is for %s px", self.size, spec.image_size)
 
     @torch.no_grad()
@@ -112,8 +113,7 @@ class Reader:
         Raises:
             ValueError: where a function cannot take images of this size and these channels.
         """
-        size = (self.size,) * self.spec.dims if isinstance(self.size, int) else self.size
-        blank = torch.zeros(1, self.spec.channels, *size, device=self.device)
+        blank = torch.zeros(1, self.spec.channels, *each_axis(self.size, self.spec.dims), device=self.device)
         found = {}
         for name, function in functions.items():
             try:
@@ -129,11 +129,10 @@ class Reader:
     def __call__(self, functions: Mapping[str, Function], source: Source) -> tuple[dict[str, Tensor], Tensor]:
         for function in functions.values():
             self._placed(function)
-        side = self.size if isinstance(self.size, int) else max(self.size)
         lane = open_lane(
             source,
             self.batch_size,
-            view_size=side,
+            view_size=max(each_axis(self.size)),
             device=self.device,
             workers=self.workers,
             shuffle=False,
@@ -144,10 +143,17 @@ class Reader:
 
 
 def check_reading(
-    *, precision: str, devices: str | torch.device, max_bad: int | float | None, **numbers: int | None
+    *,
+    precision: str,
+    devices: str | torch.device,
+    max_bad: int | float | None,
+    image_size: Any,
+    **numbers: int | None,
 ) -> None:
     """Raise a `ValueError` for what cannot be asked of a `Reader`, before there is anything to read."""
     check_numbers(**numbers)
+    if image_size is not None:
+        checked_size(image_size)
     choose_precision(precision, "cpu")
     find_device(devices)
     BadImages(max_bad)

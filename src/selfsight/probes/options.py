@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import Any
 
 LEAST = {
-    "image_size": 1, "batch_size": 1, "workers": 0, "limit": 1, "k": 1, "seed": 0, "opset": 1, "channels": 1
+    "batch_size": 1, "workers": 0, "limit": 1, "k": 1, "seed": 0, "opset": 1, "channels": 1
 }  # fmt: skip
 MOST = {"seed": 2**63 - 1}
 

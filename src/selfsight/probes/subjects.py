@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -103,7 +103,7 @@ def as_encoder_reads(source: Source, spec: EncoderSpec) -> Source:
 def find_encoder(
     model: str | Path | Encoder,
     source: Source,
-    image_size: int | None = None,
+    image_size: int | Sequence[int] | None = None,
     *,
     pretrained: bool = False,
     seed: int = 0,

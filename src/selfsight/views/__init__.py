@@ -1,5 +1,7 @@
 """Views of images, made whole batches at a time on the images' device."""
 
+from selfsight.data.sizes import Size
+from selfsight.views import draws
 from selfsight.views.augmentation import Augmentation
 from selfsight.views.batch import Batch
 from selfsight.views.colour import ColourJitter, Cutout, GaussianBlur, Grayscale, Noise, Solarize
@@ -34,11 +36,13 @@ __all__ = [
     "Placement",
     "RandomPatches",
     "RandomResizedCrop",
+    "Size",
     "Solarize",
     "Tiles",
     "View",
     "ViewSet",
     "complement",
+    "draws",
     "jigsaw",
     "multi_crop",
     "original",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
+from selfsight.data.sizes import Size
+
 Probability = float | tuple[float, float]
 Range = tuple[float, float]
 
@@ -31,7 +33,7 @@ class Augmentation:
     blur_sigma: in pixels of the view. solarize_threshold, noise_sigma: on pixels in [0, 1].
     cutout_scale: area of the hole as a fraction of the view.
     crops: numbers of global and local crops; (2, 0) is two views.
-    local_size: pixels a side of local crops; None is 96/224 of the view, a multiple of 4.
+    local_size: pixels a side of local crops, or a size for each axis; None is 96/224 of the view, a multiple of 4.
     global_scale, local_scale: `scale` of global and local crops, where there are local ones.
 
     A knob that changes nothing in a method's views is refused by `pretrain`, unless it is turned off.
@@ -54,7 +56,7 @@ class Augmentation:
     cutout: Probability = 0.0
     cutout_scale: Range = (0.02, 0.33)
     crops: tuple[int, int] = (2, 0)
-    local_size: int | None = None
+    local_size: Size | None = None
     global_scale: Range = (0.14, 1.0)
     local_scale: Range = (0.05, 0.14)
 
@@ -80,7 +82,9 @@ class Augmentation:
         crops_fit = are_numbers(self.crops, 2, Integral) and self.crops[0] >= 1 and self.crops[1] >= 0
         self._check("crops", crops_fit, "(global, local) with at least one global crop, whole numbers")
         small = self.local_size
-        self._check("local_size", small is None or (is_number(small, Integral) and small >= 1), "at least 1, or None")
+        sides: Any = small if isinstance(small, tuple | list) else (small,)
+        fits = bool(sides) and all(is_number(side, Integral) and side >= 1 for side in sides)
+        self._check("local_size", small is None or fits, "at least 1, one for each axis, or None")
 
     def of_view(self, i: int) -> Augmentation:
         """The settings of view `i`, with one value for each probability."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from selfsight.views import adjust
-from selfsight.views.draws import happens, uniform
+from selfsight.views.chance import happens, uniform
 
 Parameters = dict[str, Any]
 

@@ -83,7 +83,7 @@ def turned(augmentation: Augmentation, name: str, value: Any, place: int | None)
 
 def effective(views: ViewSet, channels: int) -> tuple[Any, Any]:
     """What can be told of views by looking at images of `channels`: without the colours that leave them as they are."""
-    return tuple(replace(view, colour=changing(view, channels)) for view in views.views), dict(views.masks)
+    return tuple(replace(view, colour=changing(view, channels)) for view in views.views), dict(views.draws)
 
 
 def changing(view: View, channels: int) -> tuple[Colour, ...]:

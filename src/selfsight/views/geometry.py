@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from selfsight.views.draws import happens, uniform
+from selfsight.views.chance import happens, uniform
 
 TRIES = 10
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+
+class Sampler(Protocol):
+    """What a view set may draw beside its views."""
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor | tuple[Tensor, ...]:
+        """One tensor with a row for each of `n` images, or several, on the generator's device."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from selfsight.data.canvas import Canvas
+from selfsight.data.sizes import Size, alike, each_axis
 from selfsight.views import adjust
 from selfsight.views.augmentation import Augmentation
-from selfsight.views.batch import Batch
+from selfsight.views.batch import Batch, each_part
 from selfsight.views.colour import (
     Colour,
     ColourJitter,
@@ -30,7 +31,7 @@ from selfsight.views.colour import (
     to_device,
 )
 from selfsight.views.geometry import Affine, CentreCrop, Crop, Flip, Geometry, Placement, RandomResizedCrop, Step
-from selfsight.views.masks import RandomPatches
+from selfsight.views.masks import Sampler
 from selfsight.views.resample import inside_extent, read_affine, read_box
 from selfsight.views.tiles import Tiles
 
@@ -48,9 +49,11 @@ class View:
     tiles: how it is cut, before its colours are changed: each tile has colours and gives a view of its own.
     turns: quarter turns in the plane of the last two axes, without loss; each gives a view of its own.
     raw: whether pixels stay in [0, 1] when the set is normalised.
+    mean, std: of each channel, to be taken out; None for those that the set is normalised with, the encoder's.
+    follows: it lies where the view so many before it lies, -1 for the one before; None to draw its own place.
     """
 
-    size: int | tuple[int, ...]
+    size: Size
     geometry: Geometry
     colour: tuple[Colour, ...] = ()
     tiles: Tiles | None = None
@@ -58,21 +61,35 @@ class View:
     raw: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    follows: int | None = None
 
     def __post_init__(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"mean is {self.mean} and std {self.std}: give both, or neither")
+        if not isinstance(self.size, int) and len(set(self.size[-2:])) > 1 and any(turn % 2 for turn in self.turns):
+            raise ValueError(
+                f"quarter turns of a view of {self.size} pixels have another shape, which tells them apart: give its "
+                f"last two axes one size"
+            )
         if self.tiles is not None:
             shape = self.shape(len(self.tiles.grid))
             if any(reach > side for reach, side in zip(self.tiles.span, shape, strict=True)):
                 raise ValueError(f"tiles that reach over {self.tiles.span} pixels do not fit a view of {shape}")
 
     @property
+    def takes_mean(self) -> bool:
+        """Whether the set's mean and std are taken out of it."""
+        return not self.raw and self.mean is None
+
+    @property
     def count(self) -> int:
         """How many tiles it is cut into, 1 for one that is not."""
         return 1 if self.tiles is None else self.tiles.count
 
-    def sample(self, n: int, generator: torch.Generator, extent: Tensor) -> Draw:
-        """All parameters for `n` images, on the device of `extent`."""
-        placement = self.geometry.sample(n, generator, extent)
+    def sample(self, n: int, generator: torch.Generator, extent: Tensor, placement: Placement | None = None) -> Draw:
+        """All parameters for `n` images, on the device of `extent`; `placement` is that of the view it follows."""
+        if placement is None:
+            placement = self.geometry.sample(n, generator, extent)
         corners = None if self.tiles is None else self.tiles.sample(n, generator).to(extent.device)
         drawn = [to_device(colour.sample(n * self.count, generator), extent.device) for colour in self.colour]
         return Draw(placement, drawn, corners)
@@ -110,7 +127,7 @@ class View:
 
     def shape(self, dims: int) -> tuple[int, ...]:
         """The view's size along each of `dims` axes, before it is cut into tiles."""
-        return (self.size,) * dims if isinstance(self.size, int) else tuple(self.size)
+        return each_axis(self.size, dims)
 
     def made(self, dims: int) -> tuple[int, ...]:
         """The size of what it gives: its own, or a tile's."""
@@ -136,15 +153,37 @@ class Draw:
 class ViewSet:
     """Views of the same images: `view_set(canvases, generator)` makes a `Batch`.
 
-    views: how each view is made. masks: by name, which patches are visible.
-    `a + b` has the views and masks of both.
+    views: how each view is made. draws: by name, what else is drawn for each image, such as which patches are
+    visible: whatever answers `sample(n, generator)`.
+    `a + b` has the views and draws of both.
     """
 
     views: tuple[View, ...]
-    masks: Mapping[str, RandomPatches] = field(default_factory=dict)
+    draws: Mapping[str, Sampler] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        leaders = zip(self.views, self.leaders, strict=True)
+        views = tuple(replace(view, geometry=self.views[leader].geometry) for view, leader in leaders)
+        object.__setattr__(self, "views", views)
 
     @property
-    def sizes(self) -> list[int | tuple[int, ...]]:
+    def leaders(self) -> list[int]:
+        """The number of the view whose place each view has: its own, unless it follows another one."""
+        found: list[int] = []
+        for number, view in enumerate(self.views):
+            before = number + (view.follows or 0)
+            if view.follows is not None and not 0 <= before < number:
+                raise ValueError(
+                    f"view {number} follows the one {view.follows} from it, and there are {number} before it: "
+                    f"follows is -1 for the view before, at most -{number}"
+                    if number
+                    else f"the first view cannot follow another: follows is {view.follows}"
+                )
+            found.append(number if view.follows is None else found[before])
+        return found
+
+    @property
+    def sizes(self) -> list[Size]:
         """The size of each view of the batch."""
         return [view.size if view.tiles is None else view.tiles.size for view in self.origins]
 
@@ -154,38 +193,41 @@ class ViewSet:
         return [view for view in self.views for _ in range(view.count) for _ in view.turns]
 
     def normalised(self, mean: tuple[float, ...], std: tuple[float, ...]) -> ViewSet:
-        """The same views with `mean` and `std` of each channel taken out, except raw ones."""
+        """The same views with `mean` and `std` of each channel taken out, except raw ones and those with their own."""
         mean, std = tuple(float(m) for m in mean), tuple(float(s) for s in std)
         if len(mean) != len(std) or min(std) <= 0:
             raise ValueError(f"mean {mean} and std {std} must have one value for each channel, and std be above 0")
-        views = (view if view.raw else replace(view, mean=mean, std=std) for view in self.views)
+        views = (replace(view, mean=mean, std=std) if view.takes_mean else view for view in self.views)
         return replace(self, views=tuple(views))
 
     def __add__(self, other: ViewSet) -> ViewSet:
-        return ViewSet((*self.views, *other.views), {**self.masks, **other.masks})
+        return ViewSet((*self.views, *other.views), {**self.draws, **other.draws})
 
-    def __call__(self, canvases: list[Canvas], generator: torch.Generator) -> Batch:
+    def __call__(self, canvases: list[Canvas], generator: torch.Generator, seed: int = 0) -> Batch:
         """Views of all images of `canvases`, in their order, float32 on their device.
 
         Parameters are drawn on the generator's device and moved; give a CPU generator, since
-        the host reads a few of them.
+        the host reads a few of them. seed: the batch's `shared_seed`, for what methods draw by themselves.
         """
         with torch.no_grad(), torch.autocast(canvases[0].pixels.device.type, enabled=False):
-            return self._make(canvases, generator)
+            return self._make(canvases, generator, seed)
 
-    def _make(self, canvases: list[Canvas], generator: torch.Generator) -> Batch:
+    def _make(self, canvases: list[Canvas], generator: torch.Generator, seed: int) -> Batch:
         first = canvases[0]
         extent = torch.cat([canvas.extent for canvas in canvases])
         n, channels, dims = len(extent), first.pixels.shape[1], extent.shape[1]
         for view in self.views:
             view.check(channels, dims)
-        draws = [view.sample(n, generator, extent) for view in self.views]
-        masks = {name: mask.sample(n, generator).to(extent.device) for name, mask in self.masks.items()}
+        parameters: list[Draw] = []
+        for number, (view, leader) in enumerate(zip(self.views, self.leaders, strict=True)):
+            place = None if leader == number else parameters[leader].placement
+            parameters.append(view.sample(n, generator, extent, place))
+        drawn = {name: draw.sample(n, generator) for name, draw in self.draws.items()}
         made = [torch.empty((view.count, n, channels, *view.made(dims)), device=extent.device) for view in self.views]
 
         for chunk, part in self._chunks(canvases):
             pixels = unit_range(chunk)
-            for view, draw, out in zip(self.views, draws, made, strict=True):
+            for view, draw, out in zip(self.views, parameters, made, strict=True):
                 x = view.apply(pixels, chunk.extent, draw[part], full=chunk.uniform)
                 out[:, part] = x.unflatten(0, (-1, view.count)).transpose(0, 1)
         views = [
@@ -196,7 +238,14 @@ class ViewSet:
         ]
         index = torch.cat([canvas.index for canvas in canvases])
         metadata = {name: torch.cat([canvas.metadata[name] for canvas in canvases]) for name in first.metadata}
-        return Batch(views, index, metadata, masks)
+        drawn = {name: each_part(draw, lambda part: part.to(extent.device)) for name, draw in drawn.items()}
+        places = [
+            place
+            for view, draw in zip(self.views, parameters, strict=True)
+            for tile in tile_places(view, draw, dims)
+            for place in (turned(tile, turn) for turn in view.turns)
+        ]
+        return Batch(views, index, metadata, drawn, places, seed)
 
     def _chunks(self, canvases: list[Canvas]) -> Iterator[tuple[Canvas, slice]]:
         """Slices of the canvases that fit the cache, and their rows in the batch."""
@@ -212,6 +261,26 @@ class ViewSet:
                 start += len(chunk)
 
 
+def tile_places(view: View, draw: Draw, dims: int) -> list[Placement]:
+    """Where each tile of a view lies, or the view itself."""
+    place = draw.placement
+    if view.tiles is None or draw.corners is None:
+        return [place]
+    side, tile = (place.centre.new_tensor(sizes) for sizes in (view.shape(dims), view.tiles.shape))
+    middle = (2 * draw.corners.to(place.centre) + tile) / side - 1
+    centres = place.centre[:, None] + (place.axes[:, None] @ middle[..., None]).squeeze(-1)
+    return [Placement(centre, place.axes * (tile / side)) for centre in centres.unbind(1)]
+
+
+def turned(place: Placement, turn: int) -> Placement:
+    """Where a view lies that was turned by quarter turns in the plane of its last two axes, as `torch.rot90` turns."""
+    if turn % 4 == 0:
+        return place
+    quarter = torch.eye(place.centre.shape[1], device=place.axes.device, dtype=place.axes.dtype)
+    quarter[-2:, -2:] = quarter.new_tensor([[0.0, 1.0], [-1.0, 0.0]])
+    return Placement(place.centre, place.axes @ torch.linalg.matrix_power(quarter, turn % 4))
+
+
 def unit_range(canvas: Canvas) -> Tensor:
     """The canvas's pixels as float32 with `value_range` mapped to [0, 1]."""
     low, high = canvas.value_range
@@ -225,20 +294,20 @@ def unit_range(canvas: Canvas) -> Tensor:
     return pixels.mul_(1 / (high - low))
 
 
-def two_views(size: int | tuple[int, ...], augmentation: Augmentation | None = None) -> ViewSet:
+def two_views(size: Size, augmentation: Augmentation | None = None) -> ViewSet:
     """Two random views of each image."""
     augmentation = augmentation or Augmentation()
     return ViewSet(tuple(random_view(size, augmentation.of_view(i)) for i in range(2)))
 
 
-def multi_crop(size: int, augmentation: Augmentation | None = None) -> ViewSet:
+def multi_crop(size: Size, augmentation: Augmentation | None = None) -> ViewSet:
     """Global crops at `size`, then local crops at `augmentation.local_size`; without those `scale` holds.
 
     Caron et al.: SwAV (NeurIPS 2020), section 3.3. A pair of probabilities is counted over all
     crops: the first global crop, then the rest.
     """
     augmentation = augmentation or Augmentation()
-    local = augmentation.local_size or max(4, 4 * round(size * 96 / 224 / 4))
+    local = augmentation.local_size or small_size(size)
     several, many = augmentation.crops
     wide = replace(augmentation, scale=augmentation.global_scale) if many else augmentation
     narrow = replace(augmentation, scale=augmentation.local_scale)
@@ -247,13 +316,20 @@ def multi_crop(size: int, augmentation: Augmentation | None = None) -> ViewSet:
     return ViewSet(tuple(views))
 
 
-def original(size: int | tuple[int, ...], *, raw: bool = False) -> ViewSet:
+def small_size(size: Size) -> Size:
+    """Of a small crop beside large ones of `size`: 96/224 of it, a multiple of 4 pixels."""
+    if isinstance(size, int):
+        return max(4, 4 * round(size * 96 / 224 / 4))
+    return alike([max(4, 4 * round(side * 96 / 224 / 4)) for side in size])
+
+
+def original(size: Size, *, raw: bool = False) -> ViewSet:
     """The image as evaluation sees it: resized undistorted until its short side fits, centre crop."""
     aspect = None if isinstance(size, int) else tuple(float(side) for side in size)
     return ViewSet((View(size, Geometry(CentreCrop(aspect)), raw=raw),))
 
 
-def rotations(size: int, augmentation: Augmentation | None = None) -> ViewSet:
+def rotations(size: Size, augmentation: Augmentation | None = None) -> ViewSet:
     """One random view turned by 0, 90, 180 and 270 degrees, as four views.
 
     Gidaris, Singh, Komodakis: RotNet (ICLR 2018). Turning comes last: a flip after the turn
@@ -263,27 +339,30 @@ def rotations(size: int, augmentation: Augmentation | None = None) -> ViewSet:
     return ViewSet((replace(view, turns=(0, 1, 2, 3)),))
 
 
-def jigsaw(size: int, augmentation: Augmentation | None = None, *, grid: int = 3, dims: int = 2) -> ViewSet:
+def jigsaw(size: Size, augmentation: Augmentation | None = None, *, grid: int = 3, dims: int = 2) -> ViewSet:
     """The shuffled tiles of one random view of `size` pixels: from each of `grid` cells along an axis
     a tile at a random place, as views in an order of its own for each image.
 
     Noroozi, Favaro: Jigsaw puzzles (ECCV 2016); a tile has 64/85 of a cell, a multiple of 4 pixels,
     so that edges do not tell which tiles are neighbours.
     """
-    cell = size // grid
-    tile = min(cell, max(4, 4 * round(cell * 64 / 85 / 4)))
-    return _cut(Tiles(tile, cell, (grid,) * dims, jitter=cell - tile, shuffle=True), augmentation)
+    cells = [side // grid for side in each_axis(size, dims)]
+    tile = [min(cell, max(4, 4 * round(cell * 64 / 85 / 4))) for cell in cells]
+    jitter = [cell - side for cell, side in zip(cells, tile, strict=True)]
+    return _cut(
+        Tiles(alike(tile), alike(cells), (grid,) * len(cells), jitter=alike(jitter), shuffle=True), augmentation
+    )
 
 
-def patches(size: int, augmentation: Augmentation | None = None, *, tile: int, stride: int, dims: int = 2) -> ViewSet:
+def patches(size: Size, augmentation: Augmentation | None = None, *, tile: int, stride: int, dims: int = 2) -> ViewSet:
     """All tiles `stride` pixels apart of one random view of at most `size` pixels, as views in their order.
 
     Hénaff et al.: CPC v2 (ICML 2020), with patches of 80 pixels, 36 apart, in 260.
     """
-    if stride < 1 or not 1 <= tile <= size:
+    sides = each_axis(size, dims)
+    if stride < 1 or not 1 <= tile <= min(sides):
         raise ValueError(f"tiles of {tile} pixels, {stride} apart, do not fit {size} pixels: lower tile or stride")
-    along = (size - tile) // stride + 1
-    return _cut(Tiles(tile, stride, (along,) * dims), augmentation)
+    return _cut(Tiles(tile, stride, tuple((side - tile) // stride + 1 for side in sides)), augmentation)
 
 
 def _cut(tiles: Tiles, augmentation: Augmentation | None) -> ViewSet:
@@ -291,7 +370,7 @@ def _cut(tiles: Tiles, augmentation: Augmentation | None) -> ViewSet:
     return ViewSet((replace(view, tiles=tiles),))
 
 
-def random_view(size: int | tuple[int, ...], augmentation: Augmentation) -> View:
+def random_view(size: Size, augmentation: Augmentation) -> View:
     """One random view by the settings of one view."""
     crop: Crop = RandomResizedCrop(augmentation.scale, augmentation.ratio)
     steps: list[Step] = []
