@@ -60,6 +60,7 @@ def run(tmp_path_factory):
 def test_the_run_folder_holds_everything(run):
     assert {path.name for path in run.path.iterdir()} == {
         "config.yaml", "metrics.csv", "views.png", "checkpoints", "encoder.safetensors", "encoder.json",
+        "method.safetensors", "method.json",
         "summary.json", "log.txt", "held_out.csv", "tensorboard", "selfsight-run.json",
     }  # fmt: skip
     assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["last.ckpt"]

@@ -128,7 +128,7 @@ def embed(
 
 def patches_of(encoder: Encoder) -> Any:
     """A function that answers `(B, N, D)`, the positions of the last layer's map in reading order."""
-    if not hasattr(encoder.model, "forward_intermediates"):
+    if not encoder.maps:
         raise ValueError("this encoder has no maps, timm's forward_intermediates: leave features at pooled")
     return lambda view: encoder.dense(view).flatten(2).transpose(1, 2)
 

@@ -1,9 +1,11 @@
-"""Names for people: the nearest to a mistyped one, and any bytes as text in one line."""
+"""Names: what a dotted path means, the nearest to a mistyped one, and any bytes as text in one line."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 from unicodedata import category
 
 FEW = 30
@@ -34,3 +36,21 @@ def listed(names: list[str], most: int = 10) -> str:
     """Names with commas, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def imported(path: str, what: str) -> Any:
+    """What lies at a dotted path, such as "mypackage.Net".
+
+    Raises:
+        ValueError: where there is no such module, or nothing of that name in it; what: whose path it is, in words.
+    """
+    module_name, _, name = path.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise ValueError(f"no module {error.name!r} for {what} {path!r}: is its folder on PYTHONPATH?") from error
+    if not hasattr(module, name):
+        raise ValueError(f"{module_name} has no {name!r}{nearest(name, vars(module))}")
+    return getattr(module, name)

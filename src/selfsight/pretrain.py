@@ -66,7 +66,7 @@ def pretrain(
     Args:
         data: A folder of images, a table (.csv, .parquet), .npy, .npz, "digits", an array or a dataset.
         method: A method's name (`selfsight list methods`), or the path of a class of your own.
-        encoder: A timm model by name, "resnet_slim", "vit_small_image", or a module.
+        encoder: A timm model by name, "resnet_slim", "vit_small_image", the path of a class of your own, or a module.
         epochs: How often every image is seen.
         batch_size: Images a batch, on each device.
         out: The run's folder; by default runs/METHOD-1, runs/METHOD-2 and so on.

@@ -9,7 +9,7 @@ from torch import nn
 from conformance.battery import IMAGES, SIZE, check_learns, small_batches, small_encoder, small_method
 from selfsight.engine.build import choose_optimisation
 from selfsight.engine.optimisers import build_optimiser
-from selfsight.methods.deep_infomax import DeepInfoMax, both_features
+from selfsight.methods.deep_infomax import DeepInfoMax
 from selfsight.nets import as_encoder, build_encoder
 
 
@@ -31,7 +31,8 @@ def test_a_transformer_has_places_too():
 def test_one_pass_gives_what_the_encoder_gives_in_two(encoder):
     encoder = small_encoder(encoder).eval()
     view = torch.randn(2, 3, SIZE, SIZE)
-    places, whole = both_features(encoder, view)
+    features = encoder.features(view, layers=1)
+    places, whole = DeepInfoMax(encoder, units=16).places(features.layers[0]), features.pooled
     torch.testing.assert_close(whole, encoder(view))
     torch.testing.assert_close(places, encoder.dense(view).flatten(2).transpose(1, 2))
 
@@ -49,7 +50,7 @@ def test_places_are_of_the_map_asked_for(earlier):
     method = DeepInfoMax(encoder, units=16, earlier=earlier)
     channels, side = [(256, 4), (128, 8), (64, 16)][earlier]
     assert method.local_network.shortcut.in_features == channels
-    assert both_features(encoder, torch.randn(2, 3, 32, 32), earlier)[0].shape == (2, side**2, channels)
+    assert encoder.features(torch.randn(2, 3, 32, 32), layers=earlier + 1).layers[0].shape == (2, channels, side, side)
     for missing in (-1, 9):
         with pytest.raises(ValueError, match=f"earlier is {missing}, and 'resnet_slim' has no such map"):
             DeepInfoMax(encoder, units=16, earlier=missing)

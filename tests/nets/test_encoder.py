@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from selfsight.nets import Encoder, EncoderSpec, as_encoder, build_encoder, encoder_names
-from selfsight.nets.encoder import plain_options
+from selfsight.nets.building import plain_options
 
 TINY = {"embed_dim": 48, "depth": 2, "num_heads": 2}
 FAMILIES = [

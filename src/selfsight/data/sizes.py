@@ -72,6 +72,12 @@ def spatial_axes(source: Source) -> int:
     return len(next(readable_shapes(source), (0, 0)))
 
 
+def own_size(source: Source, image_size: Size) -> Size:
+    """The size that a net of one's own is built for: of volumes a number for each axis, which says what they are."""
+    axes = spatial_axes(source)
+    return image_size if axes == 2 else each_axis(image_size, axes)
+
+
 def check_flat(source: Source, encoder: str) -> None:
     """Refuse volumes for an encoder by name, which takes images."""
     for shape in readable_shapes(source):

@@ -19,6 +19,7 @@ from selfsight.engine.logs import run_log
 from selfsight.engine.meeting import Meeting
 from selfsight.engine.module import Training
 from selfsight.engine.optimisers import LARS
+from selfsight.engine.published import load_method
 from selfsight.engine.run_folder import Run, open_run
 from selfsight.engine.settings import check_method, check_settings
 from selfsight.engine.signals import StopRequest
@@ -54,6 +55,7 @@ __all__ = [
     "encoder_of_all",
     "fit",
     "go_on",
+    "load_method",
     "make_monitor",
     "make_schedule",
     "open_run",

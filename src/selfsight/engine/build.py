@@ -17,13 +17,13 @@ import torch
 from torch import nn
 
 from selfsight.data import Source, choose_size, mean_and_std
-from selfsight.data.sizes import Size, alike, check_flat, checked_size, each_axis, spatial_axes
+from selfsight.data.sizes import Size, alike, check_flat, checked_size, each_axis, own_size
 from selfsight.engine.seeds import WEIGHTS, derived_seed
 from selfsight.methods import find_method, method_name
 from selfsight.methods._fair_kl import FairKL
 from selfsight.methods.base import Method, Optimisation
 from selfsight.naming import nearest
-from selfsight.nets import Encoder, as_encoder, build_encoder, load_weights
+from selfsight.nets import Encoder, as_encoder, build_encoder, is_path, load_weights
 from selfsight.views import Augmentation, without_effect
 
 log = logging.getLogger(__name__)
@@ -74,12 +74,14 @@ def build_for(
             raise ValueError(f"encoder_options has {name!r}, which follows from the data and image_size: leave it out")
     torch.manual_seed(derived_seed(WEIGHTS, seed))
     if isinstance(encoder, nn.Module):
-        axes = spatial_axes(source)
-        size = image_size if axes == 2 else each_axis(image_size, axes)
-        built = as_encoder(encoder, image_size=size, channels=source.channels)
+        built = as_encoder(encoder, image_size=own_size(source, image_size), channels=source.channels)
     else:
-        check_flat(source, encoder)
-        built = build_encoder(encoder, image_size=image_size, channels=source.channels, **options)
+        size = image_size
+        if is_path(encoder):
+            size = own_size(source, image_size)
+        else:
+            check_flat(source, encoder)
+        built = build_encoder(encoder, image_size=size, channels=source.channels, **options)
     keeps = built.spec.has_mean or not (built.fresh or built.spec.custom)  # weights of timm's may expect 0 and 1
     if weights is not None:
         start_from(built, weights)

@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 WRITTEN = {
     "": (
         "config.yaml", "metrics.csv", "views.png", "log.txt", "held_out.csv", "summary.json", "encoder.safetensors",
-        "encoder.json", "non_finite.pt", "evaluation*.json", "*.tmp", ".encoder.*", RUN_MARKER,
+        "encoder.json", "method.safetensors", "method.json", "non_finite.pt", "evaluation*.json", "*.tmp", ".encoder.*",
+        RUN_MARKER,
     ),
     "checkpoints": ("last.ckpt", "last.ckpt.tmp"),
     "tensorboard": ("events.out.tfevents.*",),

@@ -16,6 +16,7 @@ from selfsight.engine.checkpoints import read_checkpoint, save_checkpoint, write
 from selfsight.engine.diagnosis import KEPT, keep
 from selfsight.engine.hardware import Hardware, describe_hardware
 from selfsight.engine.module import Training
+from selfsight.engine.published import save_method
 from selfsight.engine.run_folder import config_hash
 from selfsight.methods.base import Plan
 from selfsight.nets import save_encoder
@@ -77,10 +78,11 @@ class Recorder:
         return state["supervisor"]
 
     def publish(self, training: Training, outcome: dict[str, Any]) -> None:
-        """Write the encoder as it is now, and the summary."""
+        """Write the encoder and the whole method as they are now, and the summary."""
         position = training.position
         done = {"method": self.config["method"], "epoch": position.epoch, "step": position.step}
         save_encoder(training.method.exported, self.path, **done)
+        save_method(training.method, self.path, self.config)
         self.summarise(training, outcome)
 
     def summarise(self, training: Training, outcome: dict[str, Any]) -> None:

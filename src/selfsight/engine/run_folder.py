@@ -26,7 +26,7 @@ class Run:
     """A training run on disk.
 
     path: the folder, with `config.yaml`, `metrics.csv`, `views.png`, `log.txt`, `summary.json`,
-        `encoder.safetensors`, `encoder.json` and `checkpoints/last.ckpt`.
+        `encoder.safetensors`, `encoder.json`, `method.safetensors`, `method.json` and `checkpoints/last.ckpt`.
     """
 
     path: Path

@@ -43,7 +43,7 @@ from selfsight.engine.signals import Leave, StopRequest
 from selfsight.engine.small_maps import guard_small_maps
 from selfsight.engine.supervisor import Supervisor
 from selfsight.methods.base import Method, Optimisation, Plan
-from selfsight.nets import attend_by_products, has_few_tokens
+from selfsight.nets import Frozen, attend_by_products, has_few_tokens
 from selfsight.views import Augmentation, ViewSet, original, two_views
 
 log = logging.getLogger(__name__)
@@ -271,6 +271,9 @@ def begin(
     spec = training.method.encoder.spec
     names |= {"training images": len(images.train), "images": identity(images.train), "processes": hardware.world}
     names["mean, std and range"] = " ".join(f"{value:.6g}" for value in (*spec.mean, *spec.std, *spec.value_range))
+    names |= {
+        f"guest {name}": part.digest for name, part in training.method.named_modules() if isinstance(part, Frozen)
+    }
     bad = [lane.bad] if monitor is None else [lane.bad, monitor.buffers.held_out.bad]
     looked_at = {} if monitor is None else monitor.describe()
     recorder = Recorder(path, config, names, {**images.describe(), **looked_at}, bad, hardware, training.method.plan)

@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfsight.naming import nearest
+from selfsight.naming import imported, nearest
 
 if TYPE_CHECKING:
     from selfsight.methods.base import Method, Optimisation, Plan, Wants
@@ -66,19 +66,10 @@ def _by_name(name: str) -> Any:
     if name in method_names():
         module = importlib.import_module(f"{__name__}.{name}")
         return getattr(module, _class_of(name).name)
-    module_name, dot, class_name = name.rpartition(".")
-    if not dot:
+    if "." not in name:
         hint = nearest(name, method_names()) or ": `selfsight list methods` says which there are"
         raise ValueError(f"no method {name!r}{hint}")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise ValueError(f"no module {error.name!r} for method {name!r}: is its folder on PYTHONPATH?") from error
-    if not hasattr(module, class_name):
-        raise ValueError(f"{module_name} has no {class_name!r}{nearest(class_name, vars(module))}")
-    return getattr(module, class_name)
+    return imported(name, "method")
 
 
 @cache

@@ -56,6 +56,8 @@ class ByValue(Method):
     def prepare(self, plan: Plan) -> None:
         """Choose the bandwidth by the values of all images, and warn where it tells none of them apart."""
         super().prepare(plan)
+        if not plan.metadata:
+            return  # of a method that is loaded and learns no more
         self.wants.check_columns(plan.metadata, type(self).__name__)
         values = self.values(plan.metadata)
         if isinstance(self.bandwidth, str):

@@ -55,10 +55,17 @@ class DeepInfoMax(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The negative bound, of one pass through the encoder."""
-        places, whole = both_features(self.encoder, batch.views[0], self.earlier)
+        features = self.encoder.features(batch.views[0], layers=self.earlier + 1)
+        places, whole = self.places(features.layers[0]), features.pooled
         count = places.shape[1]
         scored = self.local_network(places.flatten(0, 1)).unflatten(0, (-1, count))
         return {"loss": self.estimator(scored, self.global_network(whole))}
+
+    def places(self, layer: Tensor) -> Tensor:
+        """Places `(B, L, D)` of a layer: of a map `(B, D, *grid)`, or of a ViT's tokens, normed as its last ones."""
+        if self.encoder.takes_keep:
+            return self.encoder.model.norm(layer)[:, self.encoder.prefix :]
+        return layer.flatten(2).transpose(1, 2)
 
     def embed(self, view: Tensor) -> Tensor:
         """What the places are scored with: global features through their network."""
@@ -83,29 +90,15 @@ class _Scorer(nn.Module):
         return self.norm(self.layers(x) + self.shortcut(x))
 
 
-def both_features(encoder: Encoder, view: Tensor, earlier: int = 0) -> tuple[Tensor, Tensor]:
-    """A map of the encoder as places `(B, L, D)`, and its pooled features `(B, width)`, by one pass."""
-    last, maps = encoder.forward_intermediates(view, indices=earlier + 1, norm=True)
-    return maps[0].flatten(2).transpose(1, 2), encoder.forward_head(last, pre_logits=True)
-
-
-@torch.no_grad()
 def map_width(encoder: Encoder, earlier: int) -> int:
-    """Channels of an encoder's map, seen from a blank image."""
-    if not hasattr(encoder.model, "forward_intermediates"):
+    """Channels of an encoder's map, the last one or an earlier one."""
+    if not encoder.maps:
         raise ValueError(
             f"DeepInfoMax compares places and {encoder.spec.name!r} answers pooled features alone: "
             f"choose an encoder of timm, or give yours timm's forward_intermediates and forward_head"
         )
-    modes = [(module, module.training) for module in encoder.modules()]
-    first = next(encoder.parameters())
-    blank = first.new_zeros(1, encoder.spec.channels, *encoder.spec.size)
-    try:
-        width = both_features(encoder.eval(), blank, earlier)[0].shape[2]
-    except (AssertionError, IndexError):
+    if not 0 <= earlier < len(encoder.maps):
         raise ValueError(
             f"earlier is {earlier}, and {encoder.spec.name!r} has no such map: 0 is the last, 1 the one before"
-        ) from None
-    for module, training in modes:
-        module.training = training
-    return width
+        )
+    return encoder.maps[-1 - earlier][0]

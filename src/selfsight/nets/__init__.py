@@ -1,18 +1,18 @@
 """Encoders, heads, decoders and teachers."""
 
 from selfsight.nets.attention import attend_by_products, has_few_tokens
-from selfsight.nets.decoder import PatchDecoder
-from selfsight.nets.ema import EMA, cosine_momentum
-from selfsight.nets.encoder import (
+from selfsight.nets.building import (
     ALIASES,
-    Encoder,
-    EncoderSpec,
-    as_encoder,
     build_encoder,
     check_encoder_name,
     encoder_names,
     is_encoder,
+    is_path,
 )
+from selfsight.nets.decoder import PatchDecoder
+from selfsight.nets.ema import EMA, cosine_momentum
+from selfsight.nets.encoder import Encoder, EncoderSpec, Features, as_encoder
+from selfsight.nets.frozen import Frozen
 from selfsight.nets.heads import DINOHead, Prototypes, mlp
 from selfsight.nets.initial import draw_as_dino, draw_as_mae, draw_as_moco_v3
 from selfsight.nets.positions import fix_positions, sin_cos_positions
@@ -22,6 +22,7 @@ from selfsight.nets.storage import (
     load_encoder,
     load_weights,
     read_spec,
+    rebuild,
     rebuild_snippet,
     save_encoder,
 )
@@ -33,6 +34,8 @@ __all__ = [
     "DINOHead",
     "Encoder",
     "EncoderSpec",
+    "Features",
+    "Frozen",
     "PatchDecoder",
     "Prototypes",
     "WeightReport",
@@ -49,10 +52,12 @@ __all__ = [
     "fix_positions",
     "has_few_tokens",
     "is_encoder",
+    "is_path",
     "load_encoder",
     "load_weights",
     "mlp",
     "read_spec",
+    "rebuild",
     "rebuild_snippet",
     "save_encoder",
     "sin_cos_positions",

@@ -1,41 +1,20 @@
-"""Encoders: any timm model by name, under one small contract."""
+"""Encoders under one small contract: pooled features of any net, and its maps, tokens and layers where it has them."""
 
 from __future__ import annotations
 
-import fnmatch
-import inspect
-import json
-import logging
-import re
-import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import timm
 import torch
 from timm.models.eva import Eva
-from timm.models.resnet import ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from selfsight.naming import nearest
+from selfsight.data.sizes import Size, each_axis
+from selfsight.nets.hidden import hiding
 from selfsight.nets.visible import VisiblePatches, see_only
-
-log = logging.getLogger(__name__)
-
-SMALL_IMAGE = 64
-FEWEST_TOKENS = 16
-
-# Our own names: a timm name and options. The slim ResNet is for small images and short runs, which end before
-# residual branches that begin at zero take part: at its start it would see one pixel in four of each stride.
-ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "resnet_slim": (
-        "resnet18",
-        {"layers": [1, 1, 1, 1], "channels": [32, 64, 128, 256], "zero_init_last": False},
-    ),
-    "vit_small_image": ("vit_tiny_patch16_224", {"patch_size": 4, "embed_dim": 192, "depth": 6, "num_heads": 3}),
-}
 
 
 @dataclass(frozen=True)
@@ -54,7 +33,7 @@ class EncoderSpec:
     name: str
     options: dict[str, Any]
     channels: int
-    image_size: int | tuple[int, ...]
+    image_size: Size
     stem: str
     width: int
     mean: tuple[float, ...]
@@ -66,7 +45,7 @@ class EncoderSpec:
     @property
     def size(self) -> tuple[int, ...]:
         """Pixels along each axis."""
-        return sizes(self.image_size, self.dims)
+        return each_axis(self.image_size, self.dims)
 
     @property
     def has_range(self) -> bool:
@@ -99,6 +78,23 @@ class EncoderSpec:
         return cls(**own)
 
 
+@dataclass(frozen=True)
+class Features:
+    """What one pass through an encoder answers, as far as the encoder has it.
+
+    pooled: `(B, width)`, as calling the encoder. map: of the last layer `(B, C, *grid)`; `C` differs from
+    `width` where a head widens. prefix: `(B, P, D)`, class, distillation and register tokens. patches:
+    `(B, N, D)`, row by row, after the final norm. layers: as many of the last blocks or stages as were asked
+    for, in their order: tokens `(B, P + N, D)` of a ViT's blocks before the final norm, else maps.
+    """
+
+    pooled: Tensor
+    map: Tensor | None = None
+    prefix: Tensor | None = None
+    patches: Tensor | None = None
+    layers: tuple[Tensor, ...] = ()
+
+
 class Encoder(nn.Module):
     """A timm model without its classifier: `encoder(x)` answers pooled features `(B, width)`.
 
@@ -116,7 +112,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.model = model
         self.spec = spec
-        self.takes_keep = _is_vit(model)
+        self._maps_seen: tuple[tuple[int, int], ...] | None = None
+        self.takes_keep = is_vit(model)
         if self.takes_keep and not isinstance(self.model.patch_drop, VisiblePatches):
             self.model.patch_drop = VisiblePatches(
                 self.model.patch_drop, prefix=self.model.num_prefix_tokens, with_indices=isinstance(model, Eva)
@@ -149,9 +146,90 @@ class Encoder(nn.Module):
         self._need_patches()
         return self.forward_features(x, keep)
 
+    def features(
+        self,
+        x: Tensor,
+        *,
+        keep: Tensor | None = None,
+        hidden: Tensor | None = None,
+        token: Tensor | None = None,
+        layers: int = 0,
+    ) -> Features:
+        """All that an image `x (B, C, *S)` gives, in one pass.
+
+        keep: the only patches `(B, K)` that a ViT sees; there is no map then.
+        hidden, token: patches `(B, N)`, booleans, in whose place the net sees `token (D,)`, before positions are
+            added; for ViTs and Swin.
+        layers: how many of the last blocks or stages to answer, too.
+
+        Raises:
+            ValueError: for what this net does not have.
+        """
+        if (hidden is None) != (token is None) or (hidden is not None and keep is not None):
+            raise ValueError("hidden and token belong together, and not beside keep: hide patches or leave them out")
+        with ExitStack() as stack:
+            if hidden is not None and token is not None:
+                stack.enter_context(hiding(self.model, hidden, token))
+            return self._tokens(x, keep, layers) if self.takes_keep else self._maps(x, keep, layers)
+
+    def _tokens(self, x: Tensor, keep: Tensor | None, layers: int) -> Features:
+        """Of a ViT, whose blocks are listened to, since timm's intermediates know no `keep`."""
+        if layers > len(self.model.blocks):
+            raise ValueError(f"{self.spec.name!r} has {len(self.model.blocks)} blocks, and layers asks for {layers}")
+        found: list[Tensor] = []
+        listened = list(self.model.blocks)[-layers:] if layers else []
+        handles = [block.register_forward_hook(lambda _, __, out: found.append(out)) for block in listened]
+        try:
+            tokens = self.forward_features(x, keep)
+        finally:
+            for handle in handles:
+                handle.remove()
+        prefix, patches = tokens[:, : self.prefix], tokens[:, self.prefix :]
+        pooled = self.forward_head(tokens, pre_logits=True)
+        whole = None if keep is not None else patches.transpose(1, 2).unflatten(2, self.grid(tuple(x.shape[2:])))
+        return Features(pooled, whole, prefix, patches, tuple(found))
+
+    def _maps(self, x: Tensor, keep: Tensor | None, layers: int) -> Features:
+        """Of a net with maps, or of one that answers pooled features alone."""
+        if keep is not None:
+            self._need_patches()
+        if hasattr(self.model, "forward_intermediates"):
+            last, maps = self.forward_intermediates(x, indices=max(1, layers), norm=True)
+            pooled = self.forward_head(last, pre_logits=True)
+            return Features(pooled, maps[-1], layers=tuple(maps) if layers else ())
+        if layers:
+            raise ValueError(
+                f"{self.spec.name!r} does not answer several layers: leave them out, or give it timm's "
+                f"forward_intermediates and forward_head"
+            )
+        if not hasattr(self.model, "forward_features"):
+            return Features(self(x))
+        last = self.forward_features(x)
+        return Features(self.forward_head(last, pre_logits=True), last if last.ndim == x.ndim else None)
+
     def dense(self, x: Tensor) -> Tensor:
-        """Map `(B, D, h, w)` of the last layer; `D` differs from `width` where a head widens."""
-        return self.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)[-1]
+        """Map `(B, D, *grid)` of the last layer; `D` differs from `width` where a head widens."""
+        found = self.features(x).map
+        if found is None:
+            raise ValueError(f"{self.spec.name!r} answers pooled features alone and has no map")
+        return found
+
+    @property
+    def maps(self) -> tuple[tuple[int, int], ...]:
+        """Channels and stride of each map that `features(x, layers=...)` can answer, the last one last; () for none."""
+        if self._maps_seen is None:
+            self._maps_seen = self._look_at_maps()
+        return self._maps_seen
+
+    @torch.no_grad()
+    def _look_at_maps(self) -> tuple[tuple[int, int], ...]:
+        if not hasattr(self.model, "forward_intermediates"):
+            return ()
+        with evaluating(self):
+            place = next(self.parameters())
+            blank = place.new_zeros(1, self.spec.channels, *self.spec.size)
+            found = self.forward_intermediates(blank, intermediates_only=True)
+        return tuple((one.shape[1], round(blank.shape[2] / one.shape[2])) for one in found)
 
     @property
     def width(self) -> int:
@@ -170,57 +248,17 @@ class Encoder(nn.Module):
         self._need_patches()
         return self.model.patch_embed.feat_ratio()
 
-    def grid(self, size: int | tuple[int, ...] | None = None) -> tuple[int, ...]:
+    def grid(self, size: Size | None = None) -> tuple[int, ...]:
         """Patches along each axis of an image of `size`, by default the encoder's own."""
-        return tuple(side // self.patch for side in sizes(size or self.spec.image_size, self.spec.dims))
+        return tuple(side // self.patch for side in each_axis(size or self.spec.image_size, self.spec.dims))
 
     def _need_patches(self) -> None:
         if not self.takes_keep:
             raise ValueError(f"encoder {self.spec.name!r} has no patch tokens: use a ViT, such as 'vit_small_image'")
 
 
-def build_encoder(
-    name: str,
-    *,
-    image_size: int | tuple[int, ...],
-    channels: int = 3,
-    pretrained: bool = False,
-    stem: str | None = None,
-    **options: Any,
-) -> Encoder:
-    """Any timm model, or one of `ALIASES`, as an encoder.
-
-    stem: "small" (ResNets only) or "native"; by default small for ResNets up to 64 px.
-    options: timm's own, such as `drop_path_rate`, and `patch_size`, `depth` and the like for ViTs.
-    Raises `ValueError` for an unknown name or option, a size that the patches do not divide.
-    """
-    options = plain_options(options)
-    timm_name, arguments = timm_call(name, image_size, channels, options)
-    if pretrained and (name in ALIASES or not timm.is_model_pretrained(name)):
-        raise ValueError(f"nobody published weights of {name!r}: leave pretrained out, or choose another encoder")
-    try:
-        model = create_timm(timm_name, arguments, pretrained=pretrained)
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
-        if not options:
-            raise
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        raise ValueError(f"timm cannot build {name!r} with encoder_options {given}: {error}") from error
-    _check_patches(model, name, sizes(image_size))
-    stem = _choose_stem(model, name, stem, max(sizes(image_size)))
-    if stem == "small":
-        small_stem(model, channels)
-    if pretrained:
-        fresh = ", except conv1: the small stem starts anew (stem='native' keeps timm's)" if stem == "small" else ""
-        log.info("loaded all weights of %s from %s%s", name, model.pretrained_cfg["architecture"], fresh)
-    mean, std = _pretrained_statistics(model, channels) if pretrained else ((0.0,) * channels, (1.0,) * channels)
-    width = int(model.head_hidden_size)
-    encoder = Encoder(model, EncoderSpec(name, options, channels, image_size, stem, width, mean, std))
-    encoder.fresh = not pretrained
-    return encoder
-
-
 @torch.no_grad()
-def as_encoder(module: nn.Module, *, image_size: int | tuple[int, ...], channels: int | None = None) -> Encoder:
+def as_encoder(module: nn.Module, *, image_size: Size, channels: int | None = None) -> Encoder:
     """A user's own module as an encoder: timm's protocol, or any that maps `(B, C, *S)` to `(B, D)`.
 
     Its width is seen by passing two blank images in evaluation mode. It is saved like any other,
@@ -236,16 +274,13 @@ def as_encoder(module: nn.Module, *, image_size: int | tuple[int, ...], channels
     dims = 2 if isinstance(image_size, int) else len(image_size)
     zeros, ones = (0.0,) * channels, (1.0,) * channels
     encoder = Encoder(module, EncoderSpec("custom", {}, channels, image_size, "native", 0, zeros, ones, dims=dims))
-    modes = [(part, part.training) for part in module.modules()]
     first = next(module.parameters(), torch.zeros(()))
     try:
-        features = encoder.eval()(first.new_zeros(2, channels, *encoder.spec.size))
+        with evaluating(encoder):
+            features = encoder(first.new_zeros(2, channels, *encoder.spec.size))
     except RuntimeError as error:  # torch's, for shapes that do not fit
         shape = (channels, *encoder.spec.size)
         raise ValueError(f"{type(module).__name__} cannot take images {shape}: {error}") from error
-    finally:
-        for part, training in modes:
-            part.training = training
     if not isinstance(features, Tensor) or features.ndim != 2:
         answer = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ValueError(f"an encoder answers features (B, D), {type(module).__name__} answered {answer}")
@@ -254,10 +289,10 @@ def as_encoder(module: nn.Module, *, image_size: int | tuple[int, ...], channels
     return encoder
 
 
-def _same_encoder(encoder: Encoder, image_size: int | tuple[int, ...], channels: int | None) -> Encoder:
+def _same_encoder(encoder: Encoder, image_size: Size, channels: int | None) -> Encoder:
     """A ready encoder, whose size and channels hold."""
     spec = encoder.spec
-    if sizes(image_size, spec.dims) != spec.size:
+    if each_axis(image_size, spec.dims) != spec.size:
         raise ValueError(
             f"the encoder was built for images of {spec.image_size} px and image_size is {image_size}: leave it out, "
             f"or build the encoder with image_size={image_size}"
@@ -270,130 +305,18 @@ def _same_encoder(encoder: Encoder, image_size: int | tuple[int, ...], channels:
     return encoder
 
 
-def encoder_names(pattern: str = "*") -> list[str]:
-    """Names that `build_encoder` knows, ours first."""
-    return [name for name in ALIASES if fnmatch.fnmatch(name, pattern)] + timm.list_models(pattern)
-
-
-def is_encoder(name: str) -> bool:
-    """Whether `build_encoder` knows the name; timm's may carry the tag of their weights."""
-    return name in ALIASES or timm.is_model(name)
-
-
-def check_encoder_name(name: str) -> None:
-    """Raise a `ValueError` that names the nearest encoder when there is none of that name."""
-    if not is_encoder(name):
-        raise ValueError(f"unknown encoder {name!r}{nearest(name, encoder_names())}")
-
-
-def timm_call(
-    name: str, image_size: int | tuple[int, ...], channels: int, options: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """timm's name and keyword arguments that build the model: the same for us and for exported snippets."""
-    check_encoder_name(name)
-    timm_name, preset = ALIASES.get(name, (name, {}))
-    arguments = {"num_classes": 0, "in_chans": channels, **preset, **options}
-    known = _parameters(timm_name)
-    if "img_size" in known:
-        arguments.setdefault("img_size", image_size)
-    if "dynamic_img_size" in known:
-        arguments.setdefault("dynamic_img_size", True)  # crops of other sizes pass through the same net
-    return timm_name, arguments
-
-
-def small_stem(model: Any, channels: int) -> None:
-    """Start a ResNet at full resolution: a 3x3 convolution of stride 1 and no max-pool."""
-    if isinstance(model.conv1, nn.Sequential):
-        first: Any = model.conv1[0]
-        first.stride = (1, 1)
-    else:
-        model.conv1 = nn.Conv2d(channels, model.conv1.out_channels, 3, padding=1, bias=False)
-        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-    model.maxpool = nn.Identity()
-
-
-def sizes(size: int | tuple[int, ...], dims: int = 2) -> tuple[int, ...]:
-    """Pixels along each axis, from one number or one per axis."""
-    return (size,) * dims if isinstance(size, int) else tuple(size)
-
-
-def plain_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Options as JSON will give them back."""
-    for key, value in options.items():  # timm only finds out while it trains
-        if key.endswith("_rate") and not (isinstance(value, int | float) and 0 <= value < 1):
-            raise ValueError(f"{key}, of encoder_options, is a share from 0 to below 1, not {value!r}")
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within the block, the module and all its parts are in evaluation mode; then as they were."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
     try:
-        return json.loads(json.dumps(options))
-    except TypeError as error:
-        raise ValueError(f"encoder options are numbers, strings, lists or dictionaries: {error}") from error
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
-def create_timm(timm_name: str, arguments: dict[str, Any], *, pretrained: bool = False) -> Any:
-    """timm's model; `ValueError` where timm objects to an option or cannot give fitting weights."""
-    try:
-        return timm.create_model(timm_name, pretrained=pretrained, **arguments)
-    except TypeError as error:
-        option = re.search(r"(unexpected|multiple values for) keyword argument '(\w+)'", str(error))
-        if option is None:
-            raise
-        kind, key = option.groups()
-        hint = nearest(key, sorted(_parameters(timm_name))) if kind == "unexpected" else ": its name fixes the value"
-        raise ValueError(f"encoder {timm_name!r} has no option {key!r}{hint}") from error
-    except RuntimeError as error:
-        if not pretrained:
-            raise
-        raise ValueError(f"pretrained weights of {timm_name!r} do not fit these options: {error}") from error
-    except OSError as error:
-        if not pretrained:
-            raise
-        raise ValueError(f"could not fetch pretrained weights of {timm_name!r}, is there a network? {error}") from error
-
-
-def _parameters(timm_name: str) -> set[str]:
-    """Keywords of the class behind a timm name, of its base classes too."""
-    entrypoint: Callable[..., Any] = timm.model_entrypoint(timm_name)
-    model_class = inspect.signature(entrypoint, eval_str=True).return_annotation
-    named: set[str] = set()
-    for base in getattr(model_class, "__mro__", ()):
-        if issubclass(base, nn.Module) and base is not nn.Module:
-            named.update(inspect.signature(base.__init__).parameters)
-    return named - {"self", "args", "kwargs"}
-
-
-def _is_vit(model: Any) -> bool:
+def is_vit(model: Any) -> bool:
+    """Whether a timm model is a ViT of a kind that can leave patches out."""
     return isinstance(model, VisionTransformer | Eva)
-
-
-def _check_patches(model: Any, name: str, size: tuple[int, ...]) -> None:
-    if not _is_vit(model):
-        return
-    patch = model.patch_embed.feat_ratio(as_scalar=False)
-    if any(side % step for side, step in zip(size, patch, strict=True)):
-        lower, upper = size[0] // patch[0] * patch[0], -(-size[0] // patch[0]) * patch[0]
-        sides = " or ".join(str(side) for side in (lower, upper) if side)
-        raise ValueError(
-            f"patches of {patch[0]} px do not divide images of {size[0]} px in {name!r}: "
-            f"set image_size to {sides}, or patch_size to a divisor of {size[0]}"
-        )
-    tokens = (size[0] // patch[0]) * (size[1] // patch[1])
-    if tokens < FEWEST_TOKENS:
-        warnings.warn(
-            f"{name!r} sees an image of {size[0]} px as only {tokens} patches: set a smaller patch_size", stacklevel=3
-        )
-
-
-def _choose_stem(model: Any, name: str, stem: str | None, side: int) -> str:
-    if stem not in (None, "small", "native"):
-        raise ValueError(f"stem is 'small' or 'native', not {stem!r}")
-    if stem == "small" and not isinstance(model, ResNet):
-        raise ValueError(f"only ResNets have a small stem, {name!r} is none: leave stem out")
-    small = isinstance(model, ResNet) and side <= SMALL_IMAGE
-    return stem or ("small" if small else "native")
-
-
-def _pretrained_statistics(model: Any, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std that the weights were trained with; their average where channels differ."""
-    mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
-    if len(mean) == channels:
-        return tuple(mean), tuple(std)
-    return (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels

@@ -13,7 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from selfsight.nets.encoder import Encoder, EncoderSpec, as_encoder, build_encoder, create_timm, timm_call
+from selfsight.nets.building import build_encoder, create_timm, is_path, own_keywords, timm_call
+from selfsight.nets.encoder import Encoder, EncoderSpec, as_encoder
 from selfsight.outputs import replacing
 
 WEIGHTS = "encoder.safetensors"
@@ -81,21 +82,8 @@ def load_encoder(path: str | Path, module: nn.Module | None = None) -> Encoder:
     """
     file = weights_file(path)
     spec = read_spec(file)
-    if spec.custom and module is None:
-        raise ValueError(
-            f"{file} holds a module of your own, which nobody else can build: in Python, "
-            f"load_encoder({str(path)!r}, module=...) reads it into a new one"
-        )
-    if not spec.custom and module is not None:
-        raise ValueError(f"{file} holds {spec.name!r}, which is built by its name: leave module out")
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced: leave the caller's generator alone
-        if module is not None:
-            plain: nn.Module = module.model if isinstance(module, Encoder) else module
-            encoder = as_encoder(plain, image_size=spec.image_size, channels=spec.channels)
-        else:
-            encoder = build_encoder(
-                spec.name, image_size=spec.image_size, channels=spec.channels, stem=spec.stem, **spec.options
-            )
+        encoder = rebuild(spec, module, file)
     width = encoder.width
     report = _read_into(encoder, file)
     if not report.complete or width != spec.width:
@@ -105,6 +93,21 @@ def load_encoder(path: str | Path, module: nn.Module | None = None) -> Encoder:
         )
     encoder.spec, encoder.prepared = spec, True
     return encoder.eval()
+
+
+def rebuild(spec: EncoderSpec, module: nn.Module | None, file: Path) -> Encoder:
+    """A new encoder by a spec, around `module` where that was a user's own; file: where the spec is from."""
+    if spec.custom and module is None:
+        raise ValueError(
+            f"{file} holds a module of your own, which nobody else can build: in Python, "
+            f"load_encoder({str(file)!r}, module=...) reads it into a new one"
+        )
+    if not (spec.custom or is_path(spec.name)) and module is not None:
+        raise ValueError(f"{file} holds {spec.name!r}, which is built by its name: leave module out")
+    if module is not None:
+        plain: nn.Module = module.model if isinstance(module, Encoder) else module
+        return as_encoder(plain, image_size=spec.image_size, channels=spec.channels)
+    return build_encoder(spec.name, image_size=spec.image_size, channels=spec.channels, stem=spec.stem, **spec.options)
 
 
 def load_weights(encoder: Encoder, path: str | Path) -> WeightReport:
@@ -143,24 +146,37 @@ def read_spec(path: str | Path) -> EncoderSpec:
 
 
 def rebuild_snippet(spec: EncoderSpec, weights: str = "encoder.pt") -> str:
-    """Lines of plain timm that rebuild the net and read its weights."""
+    """Lines of plain timm, or of the class of one's own, that rebuild the net and read its weights."""
     if spec.custom:
         raise ValueError("a custom module can only be rebuilt by its author's code")
+    if is_path(spec.name):
+        package, _, name = spec.name.rpartition(".")
+        keywords = own_keywords(spec.name, spec.image_size, spec.channels, spec.options)
+        given = ", ".join(f"{key}={value!r}" for key, value in keywords.items())
+        return "\n".join(
+            [
+                "import safetensors.torch, torch" if weights.endswith(".safetensors") else "import torch",
+                f"from {package} import {name}",
+                f"model = {name}({given})",
+                f"model.load_state_dict({_reader(weights)})",
+            ]
+        )
     name, arguments = timm_call(spec.name, spec.image_size, spec.channels, spec.options)
     keywords = "".join(f", {key}={value!r}" for key, value in arguments.items())
-    reader = (
-        f"safetensors.torch.load_file({weights!r})"
-        if weights.endswith(".safetensors")
-        else f"torch.load({weights!r}, weights_only=True)"
-    )
     return "\n".join(
         [
             "import safetensors.torch, timm, torch" if weights.endswith(".safetensors") else "import timm, torch",
             f"model = timm.create_model({name!r}{keywords})",
             *_stem_lines(spec, name, arguments),
-            f"model.load_state_dict({reader})",
+            f"model.load_state_dict({_reader(weights)})",
         ]
     )
+
+
+def _reader(weights: str) -> str:
+    if weights.endswith(".safetensors"):
+        return f"safetensors.torch.load_file({weights!r})"
+    return f"torch.load({weights!r}, weights_only=True)"
 
 
 def weights_file(path: str | Path) -> Path:
@@ -180,10 +196,11 @@ def write_atomically(file: Path, content: bytes) -> None:
         stream.write(content)
 
 
-def digest(encoder: Encoder) -> str:
-    """Twelve hex digits of the weights."""
+def digest(module: nn.Module) -> str:
+    """Twelve hex digits of the weights of a module; of an encoder, those of its net."""
     found = hashlib.sha256()
-    for name, value in encoder.model.state_dict().items():
+    plain: nn.Module = module.model if isinstance(module, Encoder) else module
+    for name, value in plain.state_dict().items():
         found.update(name.encode())
         found.update(_plain(value).reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()[:12]

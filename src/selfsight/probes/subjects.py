@@ -15,10 +15,19 @@ from torch import nn
 from selfsight.data import Source, as_trained, choose_size, mean_and_std, splits
 from selfsight.data.labels import missing_classes
 from selfsight.data.parts import find_part
-from selfsight.data.sizes import check_flat, spatial_axes
+from selfsight.data.sizes import check_flat, own_size, spatial_axes
 from selfsight.data.subsets import hold_out, without_repeats
 from selfsight.naming import nearest
-from selfsight.nets import Encoder, EncoderSpec, build_encoder, encoder_names, is_encoder, load_encoder, read_spec
+from selfsight.nets import (
+    Encoder,
+    EncoderSpec,
+    build_encoder,
+    encoder_names,
+    is_encoder,
+    is_path,
+    load_encoder,
+    read_spec,
+)
 
 log = logging.getLogger(__name__)
 
@@ -123,12 +132,15 @@ def find_encoder(
         return encoder
     if on_disk(model):
         return load_encoder(model)
-    if not is_encoder(str(model)):
+    own = is_path(str(model))
+    if not (own or is_encoder(str(model))):
         raise ValueError(f"{str(model)!r} is neither a run folder nor an encoder{nearest(str(model), encoder_names())}")
-    check_flat(source, str(model))
-    image_size = choose_size(source, image_size)
+    if not own:
+        check_flat(source, str(model))
+    size = choose_size(source, image_size)
+    size = own_size(source, size) if own else size
     encoder = drawn(
-        lambda: build_encoder(str(model), image_size=image_size, channels=source.channels, pretrained=pretrained), seed
+        lambda: build_encoder(str(model), image_size=size, channels=source.channels, pretrained=pretrained), seed
     )
     encoder.spec = dataclasses.replace(encoder.spec, value_range=source.value_range)
     if not pretrained:
