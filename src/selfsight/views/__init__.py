@@ -7,7 +7,7 @@ from selfsight.views.batch import Batch
 from selfsight.views.colour import ColourJitter, Cutout, GaussianBlur, Grayscale, Noise, Solarize
 from selfsight.views.effects import without_effect
 from selfsight.views.geometry import Affine, CentreCrop, Flip, Geometry, Placement, RandomResizedCrop
-from selfsight.views.masks import RandomPatches, complement
+from selfsight.views.masks import Blocks, Halves, MultiBlock, RandomPatches, complement
 from selfsight.views.tiles import Tiles
 from selfsight.views.view_sets import (
     View,
@@ -25,6 +25,7 @@ __all__ = [
     "Affine",
     "Augmentation",
     "Batch",
+    "Blocks",
     "CentreCrop",
     "ColourJitter",
     "Cutout",
@@ -32,6 +33,8 @@ __all__ = [
     "GaussianBlur",
     "Geometry",
     "Grayscale",
+    "Halves",
+    "MultiBlock",
     "Noise",
     "Placement",
     "RandomPatches",
