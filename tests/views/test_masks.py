@@ -46,7 +46,7 @@ def test_blocks_hide_exactly_as_many_as_asked_for(grid, hide):
     assert (hidden.sum(1) == mask.hidden).all()
     assert len(hidden.unique(dim=0)) > 390
     often = hidden.float().mean(0).view(grid)
-    assert often.min() > 0.05 and often.max() < 0.95, "no patch is always or never hidden"
+    assert often.min() > 0.02 and often.max() < 0.98, "no patch is always or never hidden"
     assert torch.equal(hidden, mask.sample(400, torch.Generator().manual_seed(0)))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +12,36 @@ from torch import Tensor
 from selfsight import losses
 from selfsight.methods.base import Method
 from selfsight.views import Batch
+
+WEIGHTS = {"kl": 1.0, "moments": 100.0}  # values of the second are that much smaller
+
+
+@dataclass(frozen=True)
+class Debias:
+    """What the embeddings shall not tell apart within a class or between two, by FairKL.
+
+    column: of groups, such as sites. weight: beside the method's loss; by default 1 for "kl" and 100 for
+    "moments", whose values are that much smaller. form: "kl" is the paper's divergence; "moments" is steadier where
+    few images of a batch have a group that is unusual for their class.
+    """
+
+    column: str
+    weight: float | None = None
+    form: Literal["kl", "moments"] = "kl"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.column, str) or not self.column:
+            raise ValueError(f"debias names a column of groups, and not {self.column!r}")
+        if self.form not in WEIGHTS:
+            raise ValueError(f"debias.form is 'kl' or 'moments', not {self.form!r}")
+        number = isinstance(self.weight, int | float) and not isinstance(self.weight, bool)
+        if self.weight is not None and not (number and 0 < self.weight < math.inf):
+            raise ValueError(f"debias.weight is above 0, not {self.weight!r}: leave debias out to train without it")
+
+    def join(self, method: Method) -> Method:
+        """The method, with the term."""
+        FairKL(method, self.column, WEIGHTS[self.form] if self.weight is None else self.weight, self.form)
+        return method
 
 
 class FairKL:
@@ -32,40 +64,22 @@ class FairKL:
     def __init__(self, method: Method, bias: str, weight: float = 1.0, form: Literal["kl", "moments"] = "kl"):
         self.method, self.bias, self.weight = method, bias, weight
         self.form: Literal["kl", "moments"] = form
-        self.embed_alone = method.embed
-        self.seen: list[Tensor] | None = None
-        setattr(method, "embed", self.embed)  # noqa: B010 - in the instance's own dictionary, not in the state
-        method.register_forward_pre_hook(self.listen)
-        method.register_forward_hook(self.add)
+        method.listeners.append(self)
 
-    def embed(self, view: Tensor) -> Tensor:
-        """The method's embeddings, remembered while it is in `forward`."""
-        z = self.embed_alone(view)
-        if self.seen is not None:
-            self.seen.append(z)
-        return z
-
-    def listen(self, *_: Any) -> None:
-        """Before `forward`."""
-        self.seen = []
-
-    def add(self, _: Any, inputs: tuple[Batch], outcome: dict[str, Tensor]) -> dict[str, Tensor]:
+    def __call__(self, batch: Batch, heard: list[Tensor], outcome: dict[str, Tensor]) -> dict[str, Tensor]:
         """After `forward`; the monitor's images, which have no columns and teach nothing, are left alone."""
-        (batch,) = inputs
         if self.bias not in batch.metadata and not torch.is_grad_enabled():
-            self.seen = None
             return outcome
-        z = losses.standardise(self.embeddings(batch))
+        z = losses.standardise(self.embeddings(batch, heard))
         divergence = losses.fair_kl(z, batch.metadata["label"], batch.metadata[self.bias], self.form)
         return {**outcome, "loss": outcome["loss"] + self.weight * divergence, "fair_kl": divergence.detach()}
 
-    def embeddings(self, batch: Batch) -> Tensor:
+    def embeddings(self, batch: Batch, heard: list[Tensor]) -> Tensor:
         """`(V, B, D)` of the `V` views that were embedded."""
-        seen, self.seen = self.seen or [], None
-        found = [z for z in seen if len(z) % len(batch) == 0 and teaches(z)]
+        found = [z for z in heard if len(z) % len(batch) == 0 and teaches(z)]
         if not found:
             view = batch.views[0]
-            z = self.embed_alone(view)
+            z = self.method.embed(view)
             found = [z if teaches(z) else self.method.encoder(view)]
         return torch.cat([z.flatten(1).unflatten(0, (-1, len(batch))) for z in found])
 

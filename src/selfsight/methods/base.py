@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from itertools import groupby
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -131,13 +131,31 @@ class Method(nn.Module):
     def __init__(self, encoder: Encoder):
         super().__init__()
         self.encoder = encoder
+        self.listeners: list[Listener] = []
         self._waiting: list[tuple[Callable[..., Any], list[Any]]] = []
+        self._heard: list[Tensor] | None = None
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "embed" in vars(cls):
+            cls.embed = audible(cls.embed)
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """`forward` of a batch that holds what this method wants; `ValueError` otherwise."""
+        """`forward` of a batch that holds what this method wants, and what listeners make of it.
+
+        Raises:
+            ValueError: for a batch that lacks something.
+        """
         self.wants.check(batch, type(self).__name__)
         self._waiting = []  # of a forward pass that no backward pass followed
-        return super().__call__(batch)
+        self._heard = heard = []
+        try:
+            outcome = super().__call__(batch)
+        finally:
+            self._heard = None
+        for listener in self.listeners:
+            outcome = listener(batch, heard, outcome)
+        return outcome
 
     @classmethod
     def with_options(cls, **options: Any) -> Callable[..., Method]:
@@ -229,6 +247,27 @@ class Method(nn.Module):
         waiting, self._waiting = self._waiting, []
         for function, arguments in waiting:
             function(*arguments)
+
+
+Listener = Callable[[Batch, list[Tensor], dict[str, Tensor]], dict[str, Tensor]]
+"""What adds a term to any method: from a batch, the embeddings that `embed` answered in `forward`, and its outcome."""
+
+
+def audible(embed: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A method's `embed`, which keeps what it answers within `forward` for listeners."""
+
+    @wraps(embed)
+    def heard(self: Method, view: Tensor) -> Tensor:
+        kept, self._heard = self._heard, None  # the `embed` of a parent class is heard once
+        try:
+            z = embed(self, view)
+        finally:
+            self._heard = kept
+        if kept is not None and self.listeners:
+            kept.append(z)
+        return z
+
+    return heard
 
 
 def together(function: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> list[Tensor]:

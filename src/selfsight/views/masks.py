@@ -73,9 +73,7 @@ class Blocks:
         if not 0 < self.hidden < self.patches:
             raise ValueError(f"hide={self.hide} hides {self.hidden} of {self.patches} patches: show some and hide some")
         if not 1 <= self.smallest <= self.hidden:
-            raise ValueError(
-                f"smallest is {self.smallest}: a block has at least 1 patch, at most the {self.hidden} hidden"
-            )
+            raise ValueError(f"smallest is {self.smallest}: give from 1 to the {self.hidden} patches that are hidden")
 
     @property
     def patches(self) -> int:
@@ -141,11 +139,10 @@ class MultiBlock:
             context = placed(whole.expand(n, -1), self.grid, generator) & ~blocks.any(1)
             count = int(context.sum(1).min())
             if count >= self.fewest:
-                return first_of(context, count), first_of(blocks.flatten(0, 1), int(sides[0].prod())).view(
-                    n, self.targets, -1
-                )
+                inside = first_of(blocks.flatten(0, 1), int(sides[0].prod()))
+                return first_of(context, count), inside.view(n, self.targets, -1)
         raise ValueError(
-            f"{self.targets} targets of {self.scale} of {patches} patches leave fewer than {self.fewest} of the context: "
+            f"{self.targets} targets of {self.scale} of {patches} patches leave the context fewer than {self.fewest}: "
             f"lower targets, scale or fewest"
         )
 
