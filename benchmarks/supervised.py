@@ -196,8 +196,7 @@ TASKS: dict[str, Task] = {
             "supcon headless + FairKL": {**HEADLESS, "debias": "tint"},
             "supcon headless + FairKL by moments": {
                 **HEADLESS,
-                "debias": "tint",
-                "debias_form": "moments",
+                "debias": {"column": "tint", "form": "moments"},
             },
         },
     ),

@@ -38,6 +38,9 @@ Settings = dict[str, Any]
 BUNDLE_FLAGS = {"encoder.pretrained"}
 """Dotted options that are on or off."""
 
+SHORT = {"debias": "column"}
+"""Bundles that a single word stands for, and what the word is."""
+
 DASHES = ("-", "\N{EN DASH}", "\N{EM DASH}", "\N{MINUS SIGN}")
 """What an option is typed with by mistake, or was turned into by a word processor."""
 
@@ -168,6 +171,7 @@ def unfold(
             typed_later = head != "encoder"  # timm's models have no types for us to read
             result = merge(result, {bundle: {rest: value if typed_later else plain_value(comma_list(value))}})
         elif key in BUNDLES.values() and key in known:
+            value = {SHORT[key]: value} if key in SHORT and isinstance(value, str) and value[:1] != "{" else value
             result = merge(result, {key: as_mapping(value, f"--{key}" if option else key)})
         elif bundle in known and isinstance(value, Mapping):
             named = {head: value["name"]} if "name" in value and head in known else {}
@@ -270,6 +274,10 @@ def bundle_target(head: str, settings: Settings) -> type:
         from selfsight.views import Augmentation
 
         return Augmentation
+    if head == "debias":
+        from selfsight.methods._fair_kl import Debias
+
+        return Debias
     from selfsight.methods import find_method
 
     method: Any = find_method(settings.get("method", "simclr"))

@@ -38,9 +38,7 @@ def pretrain(
     path_column: str = "path",
     channels: int | None = None,
     group: str | None = None,
-    debias: str | None = None,
-    debias_weight: float | None = None,
-    debias_form: Literal["kl", "moments"] = "kl",
+    debias: str | dict[str, Any] | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     seed: int = 0,
@@ -91,11 +89,9 @@ def pretrain(
         group: A column of what belongs together, such as patients: nothing of it is both trained on and held out for
             the monitor. Equal images never are.
         debias: A column of groups, such as sites, that the embeddings shall not tell apart within a class or
-            between two: FairKL is added to the loss. Needs labels.
-        debias_weight: Of FairKL, beside the method's loss; by default 1 for "kl" and 100 for "moments", whose
-            values are that much smaller.
-        debias_form: "kl" is the paper's divergence; "moments" is steadier where few images of a batch have a
-            group that is unusual for their class.
+            between two: FairKL is added to the loss. Needs labels. Its options are {"column": "site", "weight": 1.0,
+            "form": "kl"}, --debias.column site on the shell; "moments" is steadier where few images of a batch
+            have a group that is unusual for their class, and 100 its usual weight.
         mean: Of pixels in [0, 1], one for all channels or one for each; by default that of a seeded
             sample of the training images, or what trained weights expect.
         std: As `mean`.
@@ -156,8 +152,9 @@ def pretrain(
             images.train, encoder, size, encoder_options, mean=mean, std=std, weights=weights, seed=seed
         )
         images = images.as_trained(net)
-        model = engine.debiased(engine.build_method(method, net, method_options), debias, debias_weight, debias_form)
-        images = engine.check_columns(images, model, debias)
+        apart = engine.debias_of(debias)
+        model = engine.build_method(method, net, method_options, apart)
+        images = engine.check_columns(images, model, apart and apart.column)
         engine.check_method(model, settings, images)
         augmentation = engine.build_augmentation(model, view_options)
         optimisation = engine.choose_optimisation(

@@ -24,7 +24,7 @@ from selfsight.naming import nearest
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-BUNDLES = {"method": "method_options", "encoder": "encoder_options", "views": "view_options"}
+BUNDLES = {"method": "method_options", "encoder": "encoder_options", "views": "view_options", "debias": "debias"}
 """Heads of dotted options, and the keyword that gathers them."""
 
 SCALARS = [bool, int, float, str, Path, Any]

@@ -9,7 +9,7 @@ from selfsight.engine.build import (
     build_for,
     build_method,
     choose_optimisation,
-    debiased,
+    debias_of,
     plain,
     size_for,
     start_from,
@@ -87,12 +87,24 @@ def test_options_reach_the_method_and_unknown_ones_name_the_nearest():
     assert build_method(with_options, encoder, None).temperature == 0.7
 
 
-@pytest.mark.parametrize("weight", [0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("weight", [0, -1.0, float("inf"), float("nan"), "much", True])
 def test_a_weight_that_debias_cannot_have_is_refused(weight):
-    method = build_method("simclr", build_for(images(), "resnet_slim", 8, None, seed=0), None)
-    with pytest.raises(ValueError, match=r"debias_weight is above 0, not .*leave debias out"):
-        debiased(method, "site", weight)
-    assert debiased(method, None, None) is method
+    with pytest.raises(ValueError, match=r"debias.weight is above 0, not .*leave debias out"):
+        debias_of({"column": "site", "weight": weight})
+
+
+def test_what_debias_is_may_be_a_word_or_options():
+    assert debias_of(None) is None
+    assert debias_of("site") == debias_of({"column": "site"}) == debias_of({"column": "site", "form": "kl"})
+    for wrong, message in (
+        ({"columns": "site"}, "no option 'columns': did you mean 'column'"),
+        ({"weight": 2.0}, "debias has weight and no column"),
+        ({"column": "site", "form": "mmd"}, "debias.form is 'kl' or 'moments'"),
+        ("", "names a column"),
+        (3, "names a column"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            debias_of(wrong)
 
 
 def test_view_options_turn_knobs():

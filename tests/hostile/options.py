@@ -51,9 +51,7 @@ BAD: dict[str, dict[str, tuple[Any, ...]]] = {
         "lane": ("disk", ""),
         "split": ("", 3),
         "group": ("", 3),
-        "debias": ("", 3),
-        "debias_weight": (-1, NAN, INF, "much"),
-        "debias_form": ("mmd", ""),
+        "debias": ("", 3, {"column": "site", "weight": NAN}, {"column": "site", "form": "mmd"}),
         "mean": (-1, 128, NAN, "grey", [0.5, 2.0]),
         "std": (-1, 58, NAN, "wide", 0, [0.2, 0.0]),
         "weights": ("",),
@@ -190,8 +188,8 @@ FEW: dict[str, Any] = {
     "epochs": 1, "batch_size": 8, "image_size": 8, "workers": 0, "devices": "cpu", "precision": "32", "monitor": False
 }  # fmt: skip
 TOGETHER: dict[str, tuple[str, dict[str, Any], Expect]] = {
-    "debias-weight-alone": ("pretrain", {"debias_weight": 2.0}, Refuses(("debias",))),
-    "debias-form-alone": ("pretrain", {"debias_form": "moments"}, Refuses(("debias",))),
+    "debias-weight-alone": ("pretrain", {"debias": {"weight": 2.0}}, Refuses(("debias",))),
+    "debias-form-alone": ("pretrain", {"debias": {"form": "moments"}}, Refuses(("debias",))),
     "debias-no-column": ("pretrain", {"debias": "site"}, Refuses(("site", "label"))),
     "group-no-column": ("pretrain", {"group": "patient"}, Refuses(("patient",))),
     "label-of-array": ("pretrain", {"label": "class"}, Refuses(("label",))),

@@ -119,8 +119,8 @@ def test_embeddings_elsewhere_are_not_remembered_and_copies_are_whole():
     (batch,) = batches_with_sites(method)
     twin = copy.deepcopy(method)
     method.embed(batch.views[0])
-    assert method.embed.__self__.seen is None
-    assert twin.embed.__self__.method is twin
+    assert method._heard is None
+    assert twin.listeners[0].method is twin
     torch.testing.assert_close(twin(batch)["loss"], method(batch)["loss"])
 
 
@@ -175,7 +175,7 @@ def weights_of(run):
 
 def test_a_run_names_it_logs_it_and_resumes_to_the_same_weights(tmp_path):
     whole = run(tmp_path / "whole")
-    assert whole.config["debias"] == "site" and whole.config["debias_weight"] is None
+    assert whole.config["debias"] == {"column": "site", "weight": None, "form": "kl"}
     assert (whole.metrics["fair_kl"] > 0).all()
     assert "kept out of the embeddings: site, 2 groups" in (whole.path / "log.txt").read_text()
     assert "1 of 36 training images have no site" in (whole.path / "log.txt").read_text()
@@ -184,8 +184,8 @@ def test_a_run_names_it_logs_it_and_resumes_to_the_same_weights(tmp_path):
     assert not paused.finished
     resumed = weights_of(run(tmp_path / "run", resume=True))
     assert all(torch.equal(value, resumed[name]) for name, value in weights_of(whole).items())
-    with pytest.raises(ValueError, match=r"debias_weight was None, now 2.0"):
-        run(tmp_path / "run", resume=True, debias_weight=2.0)
+    with pytest.raises(ValueError, match=r"debias.weight was None, now 2.0"):
+        run(tmp_path / "run", resume=True, debias={"column": "site", "weight": 2.0})
 
     plain = weights_of(run(tmp_path / "plain", debias=None))
     assert plain.keys() == resumed.keys()

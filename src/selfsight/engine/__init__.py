@@ -5,7 +5,7 @@ from selfsight.engine.build import (
     build_for,
     build_method,
     choose_optimisation,
-    debiased,
+    debias_of,
     resolve,
     size_for,
 )
@@ -50,7 +50,7 @@ __all__ = [
     "check_settings",
     "choose_hardware",
     "choose_optimisation",
-    "debiased",
+    "debias_of",
     "divide",
     "encoder_of_all",
     "fit",

@@ -10,7 +10,7 @@ from dataclasses import asdict, fields, replace
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from selfsight.data import Source, choose_size, mean_and_std
 from selfsight.data.sizes import Size, alike, check_flat, checked_size, each_axis, own_size
 from selfsight.engine.seeds import WEIGHTS, derived_seed
 from selfsight.methods import find_method, method_name
-from selfsight.methods._fair_kl import FairKL
+from selfsight.methods._fair_kl import Debias
 from selfsight.methods.base import Method, Optimisation
 from selfsight.naming import nearest
 from selfsight.nets import Encoder, as_encoder, build_encoder, is_path, load_weights
@@ -36,7 +36,6 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "queue": ("at least 0", lambda value: value >= 0),
     "noise": ("at least 0", lambda value: value >= 0),
 }
-DEBIAS_WEIGHTS = {"kl": 1.0, "moments": 100.0}
 PASSING = {"out", "resume", "overwrite", "max_minutes"}  # settings of a call, not of a run
 
 
@@ -119,8 +118,13 @@ def start_from(encoder: Encoder, weights: str | Path) -> None:
     log.log(logging.INFO if report.complete else logging.WARNING, "weights of %s: %s", weights, report)
 
 
-def build_method(method: str | Callable[..., Method], encoder: Encoder, options: Mapping[str, Any] | None) -> Method:
-    """The method around an encoder.
+def build_method(
+    method: str | Callable[..., Method],
+    encoder: Encoder,
+    options: Mapping[str, Any] | None,
+    debias: Debias | None = None,
+) -> Method:
+    """The method around an encoder, which keeps what `debias` names out of its embeddings.
 
     Raises:
         ValueError: for a method or an option that does not exist, naming the nearest that does.
@@ -140,7 +144,7 @@ def build_method(method: str | Callable[..., Method], encoder: Encoder, options:
                 f"{name}, of method_options or --method.{name}, is {options[name]!r} and changes nothing {fix}: "
                 f"leave it out"
             )
-    return built
+    return built if debias is None else debias.join(built)
 
 
 def check_types(options: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> None:
@@ -191,20 +195,21 @@ def check_ranges(options: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {range_}, not {value}")
 
 
-def debiased(method: Method, bias: str | None, weight: float | None, form: Literal["kl", "moments"] = "kl") -> Method:
-    """The method, which also learns to keep the groups of a column out of its embeddings where one is named."""
-    if bias is None:
-        if weight is not None or form != "kl":
-            named = "debias_form" if weight is None else "debias_weight"
-            raise ValueError(f"{named} is of debias, which names no column: add debias=, or leave {named} out")
-        return method
-    if form not in DEBIAS_WEIGHTS:
-        raise ValueError(f"debias_form is {form!r}: use 'kl' or 'moments'")
-    weight = DEBIAS_WEIGHTS[form] if weight is None else weight
-    if not 0 < weight < math.inf:
-        raise ValueError(f"debias_weight is above 0, not {weight}: leave debias out to train without it")
-    FairKL(method, bias, weight, form)
-    return method
+def debias_of(value: str | Mapping[str, Any] | None) -> Debias | None:
+    """What shall be kept out of the embeddings, from the option `debias`.
+
+    Raises:
+        ValueError: for an option that it does not have, or a value that it cannot have.
+    """
+    if value is None or isinstance(value, str):
+        return None if value is None else Debias(value)
+    if not isinstance(value, Mapping):
+        raise ValueError(f'debias names a column of groups, or is {{"column": "site", "weight": 1.0}}, not {value!r}')
+    check_names(value, [field.name for field in fields(Debias)], "debias")
+    if "column" not in value:
+        given = " and ".join(value) or "no options"
+        raise ValueError(f"debias has {given} and no column: name one of groups, such as sites")
+    return Debias(**value)
 
 
 def given_options(method: str | Callable[..., Method]) -> dict[str, Any]:
@@ -308,6 +313,7 @@ def resolve(
         "method_options": plain({**default_options(type(model)), **given}),
         "encoder_options": plain(settings["encoder_options"] or {}),
         "view_options": plain(asdict(augmentation)),
+        "debias": None if (debias := debias_of(settings["debias"])) is None else plain(asdict(debias)),
     }
     for name in ("optimizer", "lr", "weight_decay", "warmup_epochs", "clip"):
         config[name] = plain(getattr(optimisation, name))

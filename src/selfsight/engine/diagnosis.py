@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsight.data.sizes import checked_size
-from selfsight.engine.build import build_method, debiased
+from selfsight.engine.build import build_method, debias_of
 from selfsight.engine.checkpoints import save_checkpoint
 from selfsight.engine.run_folder import Run, open_run
 from selfsight.engine.seeds import STEP, derived_seed
@@ -126,8 +126,7 @@ def replay(run: str | Path | Run, method: Method | None = None) -> Replay:
         options = {name: value for name, value in config["encoder_options"].items() if name != "pretrained"}
         size, channels = checked_size(config["image_size"]), batch.views[0].shape[1]
         net = build_encoder(config["encoder"], image_size=size, channels=channels, **options)
-        method = build_method(config["method"], net, config["method_options"])
-        method = debiased(method, config["debias"], config["debias_weight"], config["debias_form"])
+        method = build_method(config["method"], net, config["method_options"], debias_of(config["debias"]))
     method.prepare(Plan(**kept["plan"]))
     method.load_state_dict(kept["method"])
     method.train()

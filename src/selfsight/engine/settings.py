@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from selfsight.data.sizes import is_size
-from selfsight.engine.build import given_options
+from selfsight.engine.build import debias_of, given_options
 from selfsight.engine.images import Images
 from selfsight.methods import find_method
 from selfsight.methods.base import Method
@@ -117,9 +117,11 @@ RULES: dict[str, Rule] = {
     "path_column": WORD,
     "channels": whole(1, optional=True),
     "group": Rule(WORD.holds, WORD.wanted, optional=True),
-    "debias": Rule(WORD.holds, WORD.wanted, optional=True),
-    "debias_weight": number(lambda value: 0 < value < math.inf, "above 0 (leave debias out to train without it)"),
-    "debias_form": one_of("kl", "moments"),
+    "debias": Rule(
+        lambda value: isinstance(value, str | Mapping) and len(value) > 0,
+        'a column of groups, or options such as {"column": "site", "weight": 1.0}, and',
+        optional=True,
+    ),
     "mean": PIXELS,
     "std": SPREAD,
     "seed": whole(0, MOST_SEED),
@@ -152,6 +154,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     find_method(settings["method"])
     if isinstance(settings["encoder"], str):
         check_encoder_name(settings["encoder"])
+    debias_of(settings["debias"])
     check_together(settings)
 
 
