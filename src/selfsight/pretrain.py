@@ -186,14 +186,14 @@ def pretrain(
 
         model = engine.prepare_method(model, images.train, schedule, hardware, compiled=compile)
         training = engine.Training(model, views, schedule, seed=seed, rank=hardware.rank)
-        claim.watch(training.position)
+        claim.watch(lambda: training.position.step)
         training.encode = engine.encoder_of_all(model, feed, len(images.train), hardware)
         watch = engine.make_monitor(training, images, feed, augmentation, hardware, workers=workers)
-        recorder, supervisor = engine.begin(
+        recorder, supervisor = engine.make_supervisor(
             path, config, training, feed, watch, images, hardware, stop=stop, max_minutes=max_minutes
         )
         if resume:
-            engine.go_on(recorder, supervisor, training)
+            engine.resume_training(recorder, supervisor, training)
         elif hardware.rank == 0:
             gallery.draw_views(training.first_batch(feed), views, path / "views.png")
         meeting.join()

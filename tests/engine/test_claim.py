@@ -10,7 +10,6 @@ import pytest
 
 from selfsight.engine import claim as claims
 from selfsight.engine.claim import Claim
-from selfsight.engine.module import Position
 from selfsight.engine.run_folder import open_run
 from selfsight.naming import RUN_MARKER
 
@@ -231,7 +230,7 @@ def test_what_fails_before_its_first_step_leaves_nothing(tmp_path, step):
             path = claim.take(CONFIG)
             (path / "log.txt").touch()
             if step is not None:
-                claim.watch(Position(step=step))
+                claim.watch(lambda: step)
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from selfsight.data import ArraySource
-from selfsight.engine.images import divide, some_of
+from selfsight.engine.images import divide, stratified_sample
 
 
 def source(count, size=8, labels=True):
@@ -65,6 +65,6 @@ def test_held_out_images_are_named(tmp_path):
 
 
 def test_some_images_keep_the_shares_of_the_labels():
-    labels = some_of(source(200), 40, seed=0).labels
+    labels = stratified_sample(source(200), 40, seed=0).labels
     assert np.bincount(labels).tolist() == [10, 10, 10, 10]
     assert np.bincount(labels[:8]).tolist() == [2, 2, 2, 2]

@@ -86,10 +86,8 @@ def run(training, lane, callbacks=()):
             enable_model_summary=False,
             callbacks=[*callbacks, Count()],
         )
-        trainer.fit(
-            training,
-            train_dataloaders=EpochLoader(lane, training.schedule, training.position, begin=training.begin_epoch),
-        )
+        loader = EpochLoader(lane, training.schedule, lambda: training.position, begin=training.begin_epoch)
+        trainer.fit(training, train_dataloaders=loader)
     return training.method
 
 
@@ -133,7 +131,7 @@ def test_a_method_may_weigh_the_draw_of_each_epoch():
         method = Sampling(training.method.encoder)
         method.known = torch.ones(32, dtype=torch.bool)
         training.method = method
-        training.position.batch = training.position.step = begun
+        training.position = Position(step=begun, batch=begun)
         run(training, lane)
         seen.append([note for note in method.notes if isinstance(note, list)])
     whole, rest = seen
@@ -179,7 +177,8 @@ def test_ranks_share_a_seed_that_differs_by_run_step_and_micro_batch():
     def seeds(seed, rank=0):
         other = Training(training.method, training.view_set, training.schedule, seed=seed, rank=rank)
         training.method.seeds.clear()
-        for other.position.step, other.position.batch in ((0, 0), (0, 1), (1, 2), (1, 3)):
+        for step, done in ((0, 0), (0, 1), (1, 2), (1, 3)):
+            other.position = Position(step=step, batch=done)
             other.training_step(canvases, 0)
         return list(training.method.seeds)
 
@@ -206,10 +205,10 @@ def test_images_lie_with_channels_last():
 
 def test_an_epoch_goes_on_where_it_stood():
     training, lane = make(images=64, batch=8)
-    position = Position(step=2, epoch=1, batch=2)
-    loader = EpochLoader(lane, training.schedule, position)
+    stand = [Position(step=2, epoch=1, batch=2)]
+    loader = EpochLoader(lane, training.schedule, lambda: stand[0])
     rest = [batch[0].index.tolist() for batch in loader]
-    position.batch = 0
+    stand[0] = Position(step=0, epoch=1)
     assert rest == [batch[0].index.tolist() for batch in loader][2:]
 
 

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from selfsight.data import ResidentLane, open_source, subset
-from selfsight.engine.monitor import Buffers, Monitor, Ration, Sizes, affordable, at_rest, batches
+from selfsight.engine.monitor import Buffers, Monitor, Ration, Sizes, affordable, batches
 from selfsight.methods import find_method
-from selfsight.nets import build_encoder
+from selfsight.nets import build_encoder, evaluating
 from selfsight.probes import KNN
 from selfsight.views import Augmentation, original, two_views
 
@@ -27,7 +27,7 @@ def make_monitor(method, held=range(150), bank=range(200, 400)):
     pair = two_views(8, Augmentation(jitter_p=0.0, grayscale=0.0)).normalised((0.5,), (0.3,))
     plain = original(8).normalised((0.5,), (0.3,))
     buffers = Buffers(lane(held), lane(bank) if bank is not None else None)
-    return Monitor(method, buffers, pair=pair, plain=plain, own=pair, autocast=contextlib.nullcontext)
+    return Monitor(method, buffers, pair=pair, plain=plain, for_progress=pair, autocast=contextlib.nullcontext)
 
 
 def test_measures_what_it_says(method):
@@ -61,12 +61,12 @@ def test_encoder_and_projector_come_from_one_pass_where_embed_runs_the_encoder(m
     monitor = make_monitor(method)
     calls = []
     method.encoder.register_forward_hook(lambda *_: calls.append(1))
-    with at_rest(method):
-        features, projected = monitor._both(view)
+    with torch.no_grad(), evaluating(method):
+        features, projected = monitor._features_and_embeddings(view)
         assert len(calls) == 1
         assert torch.equal(features, method.encoder(view)) and torch.equal(projected, method.embed(view))
         method.embed = lambda view: view.flatten(1)
-        assert torch.equal(monitor._both(view)[0], features)
+        assert torch.equal(monitor._features_and_embeddings(view)[0], features)
 
 
 def test_training_is_not_touched(method):

@@ -41,10 +41,10 @@ def test_waiting_between_two_steps_is_left_at_once():
     stop = StopRequest()
     with pytest.raises(Interrupted), stop:
         stop.be_patient()
-        with stop.at_rest():
+        with stop.between_steps():
             pass
         assert not stop.between
-        with pytest.raises(Leave), stop.at_rest():
+        with pytest.raises(Leave), stop.between_steps():
             os.kill(os.getpid(), signal.SIGINT)
         assert stop.between
         raise Leave

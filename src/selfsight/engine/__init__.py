@@ -24,14 +24,14 @@ from selfsight.engine.run_folder import Run, open_run
 from selfsight.engine.settings import check_method, check_settings
 from selfsight.engine.signals import StopRequest
 from selfsight.engine.train import (
-    begin,
     encoder_of_all,
     fit,
-    go_on,
     make_monitor,
     make_schedule,
+    make_supervisor,
     open_training_lane,
     prepare_method,
+    resume_training,
 )
 
 __all__ = [
@@ -41,7 +41,6 @@ __all__ = [
     "Run",
     "StopRequest",
     "Training",
-    "begin",
     "build_augmentation",
     "build_for",
     "build_method",
@@ -54,15 +53,16 @@ __all__ = [
     "divide",
     "encoder_of_all",
     "fit",
-    "go_on",
     "load_method",
     "make_monitor",
     "make_schedule",
+    "make_supervisor",
     "open_run",
     "open_training_lane",
     "prepare_method",
     "replay",
     "resolve",
+    "resume_training",
     "run_log",
     "run_on_ranks",
     "size_for",

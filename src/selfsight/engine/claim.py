@@ -27,7 +27,6 @@ except ImportError:  # Windows
     fcntl = None
 
 if TYPE_CHECKING:
-    from selfsight.engine.module import Position
     from selfsight.methods import Method
 
 log = logging.getLogger(__name__)
@@ -92,7 +91,7 @@ class Claim:
         self._descriptor: int | None = None
         self._made: list[Path] = []  # folders that did not exist before, innermost first
         self._fresh = False
-        self._position: Position | None = None
+        self._steps: Callable[[], int] | None = None
         if first and self._path is not None:
             if overwrite:
                 refuse_sources(self._path, sources)
@@ -114,7 +113,7 @@ class Claim:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
-        begun = self._position is not None and self._position.step > 0
+        begun = self._steps is not None and self._steps() > 0
         if error is not None and self._fresh and not begun:
             remove(self.path)
         if self._descriptor is not None:
@@ -160,9 +159,9 @@ class Claim:
         write_atomically(path / "config.yaml", lambda file: file.write(text.encode()))
         return path
 
-    def watch(self, position: Position) -> None:
-        """Know by `position` whether a step was made."""
-        self._position = position
+    def watch(self, steps: Callable[[], int]) -> None:
+        """Know by `steps`, which answers how many were made, whether one was."""
+        self._steps = steps
 
     def _make(self, path: Path, *, fresh: bool = False) -> bool:
         """Make the folder; whether it is there now, and with `fresh` whether it was not there before."""

@@ -90,18 +90,18 @@ def divide(
     if group is not None:
         group_column(source, group)
     if not hold_out:
-        return Images(chosen(source, used), None, "monitor is off: nothing is held out")
+        return Images(at_positions(source, used), None, "monitor is off: nothing is held out")
     if "val" in parts and wanted != "val":
         held = subset(parts["val"], seeded_sample(len(parts["val"]), MOST_HELD_OUT, seed))
-        train, origin = chosen(source, used), "the validation split"
+        train, origin = at_positions(source, used), "the validation split"
         apart = unseen(train, held, origin, group)
         if len(apart) < FEWEST_HELD_OUT:
             log.warning("%s repeats the training images: what the monitor measures is no generalisation", origin)
             apart = held
         return Images(train, apart, origin)
     if len(unused) >= FEWEST_HELD_OUT:
-        train, origin = chosen(source, used), "images that limit leaves unused"
-        held = unseen(train, chosen(source, unused[:MOST_HELD_OUT]), origin, group)
+        train, origin = at_positions(source, used), "images that limit leaves unused"
+        held = unseen(train, at_positions(source, unused[:MOST_HELD_OUT]), origin, group)
         if len(held) >= FEWEST_HELD_OUT:
             return Images(train, held, origin)
     return set_apart(source, used, group)
@@ -111,19 +111,19 @@ def set_apart(source: Source, used: np.ndarray, group: str | None) -> Images:
     """A twentieth of the images at `used (N,)`, the last of them, is held out; equal ones and groups stay together."""
     count = min(MOST_HELD_OUT, round(HELD_OUT_SHARE * len(used)))
     if count < FEWEST_HELD_OUT:
-        return Images(chosen(source, used), None, "too few images to hold any out")
+        return Images(at_positions(source, used), None, "too few images to hold any out")
     groups = equal_images(source)[0] if group is None else group_numbers(source, group)
     held = last_groups(used, groups, count)
     if len(held) < FEWEST_HELD_OUT:
         why = "too many equal images" if group is None else f"too few groups by {group!r}"
-        return Images(chosen(source, used), None, f"{why} to hold any out")
-    train, held = chosen(source, used[~np.isin(used, held)]), chosen(source, held)
+        return Images(at_positions(source, used), None, f"{why} to hold any out")
+    train, held = at_positions(source, used[~np.isin(used, held)]), at_positions(source, held)
     origin = f"{len(held)} of the {len(used)} images, which are not trained on"
     if group is not None:
         origin += f", in whole groups by {group!r}"
         held = unseen(train, held, origin, group)
     if len(held) < FEWEST_HELD_OUT:
-        return Images(chosen(source, used), None, "the same images are in all groups: none is held out")
+        return Images(at_positions(source, used), None, "the same images are in all groups: none is held out")
     return Images(train, held, origin)
 
 
@@ -136,12 +136,12 @@ def unseen(train: Source, held: Source, origin: str, group: str | None) -> Sourc
     return subset(held, np.flatnonzero(~mask))
 
 
-def chosen(source: Source, positions: np.ndarray) -> Source:
+def at_positions(source: Source, positions: np.ndarray) -> Source:
     """The images at `positions`, in the source's order."""
     return source if len(positions) == len(source) else subset(source, np.sort(positions))
 
 
-def some_of(source: Source, most: int, seed: int) -> Source:
+def stratified_sample(source: Source, most: int, seed: int) -> Source:
     """At most `most` images in a random order, of which every prefix keeps the shares of the labels."""
     return subset(source, seeded_order(source, seed)[:most])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -57,7 +57,7 @@ class Schedule:
         return round(self.optimisation.warmup_epochs * self.steps_an_epoch)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Position:
     """Where training stands: all that schedules, seeds and the order of the data depend on.
 
@@ -97,26 +97,27 @@ class EpochLoader:
     """Micro-batches from where training stands to the end of the epoch, as Lightning iterates them.
 
     It has no length, so that Lightning looks one batch ahead and lets the lane finish its epoch.
-    waiting: the context in which the next batch is waited for. begin: called with the lane before its
-    order is read, for Lightning takes the first batch before it says that an epoch starts.
+    where: answers where training stands. waiting: the context in which the next batch is waited for.
+    begin: called with the lane before its order is read, for Lightning takes the first batch before it
+    says that an epoch starts.
     """
 
     def __init__(
         self,
         lane: Lane,
         schedule: Schedule,
-        position: Position,
+        where: Callable[[], Position],
         waiting: Callable[[], AbstractContextManager] = nullcontext,
         begin: Callable[[Lane], None] | None = None,
     ):
-        self.lane, self.schedule, self.position, self.waiting, self.begin = lane, schedule, position, waiting, begin
+        self.lane, self.schedule, self.where, self.waiting, self.begin = lane, schedule, where, waiting, begin
 
     def __iter__(self) -> Iterator[list[Canvas]]:
         if self.begin is not None:
             self.begin(self.lane)
-        done = self.position.batch
-        self.lane.load_state_dict({"epoch": self.position.epoch, "position": done})
-        left = self.schedule.steps_an_epoch * self.schedule.accumulate - done
+        position = self.where()
+        self.lane.load_state_dict({"epoch": position.epoch, "position": position.batch})
+        left = self.schedule.steps_an_epoch * self.schedule.accumulate - position.batch
         batches = iter(self.lane)
         for _ in range(left):
             with self.waiting():
@@ -145,7 +146,7 @@ class Training(LightningModule):
 
     def resume_from(self, position: dict[str, int], optimiser: dict[str, Any], meter: dict[str, Any]) -> None:
         """Stand where a checkpoint was written."""
-        self.position.__dict__.update(position)  # the loader holds the same object
+        self.position = Position(**position)
         self.method.step = self.position.step
         self.optimiser_state = optimiser
         self.meter.sums, self.meter.count = meter["sums"], meter["count"]
@@ -160,7 +161,7 @@ class Training(LightningModule):
 
     def first_batch(self, lane: Lane) -> Batch:
         """What the first step sees, in an epoch that takes each image once."""
-        canvases = next(iter(EpochLoader(lane, self.schedule, Position())))
+        canvases = next(iter(EpochLoader(lane, self.schedule, Position)))
         return self.make_views(self.transfer_batch_to_device(canvases, self.device, 0), step=0)
 
     def training_step(self, canvases: list[Canvas], _: int) -> Tensor:
@@ -187,7 +188,7 @@ class Training(LightningModule):
     def on_after_backward(self) -> None:
         """The method's own edits of gradients, and of its memories."""
         self.method.end_backward()
-        self.position.batch += 1
+        self.position = replace(self.position, batch=self.position.batch + 1)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Schedules and clipping."""
@@ -201,14 +202,13 @@ class Training(LightningModule):
         """One optimiser step, then the teacher's."""
         super().optimizer_step(*arguments, **options)
         self.latest = None
-        self.position.step += 1
+        self.position = replace(self.position, step=self.position.step + 1)
         self.method.step = self.position.step
         self.method.after_step(self.position.step)
 
     def end_epoch(self) -> None:
         """Count the epoch as done."""
-        self.position.epoch += 1
-        self.position.batch = 0
+        self.position = replace(self.position, epoch=self.position.epoch + 1, batch=0)
 
     @property
     def epoch_complete(self) -> bool:

@@ -8,12 +8,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight import diagnostics
 from selfsight.data import Canvas, Lane
 from selfsight.engine.seeds import MONITOR, generator_for
 from selfsight.methods.base import Method
+from selfsight.nets import evaluating
 from selfsight.probes import KNN, Ridge
 from selfsight.views import Batch, ViewSet
 
@@ -96,13 +97,13 @@ class Monitor:
         *,
         pair: ViewSet,
         plain: ViewSet,
-        own: ViewSet,
+        for_progress: ViewSet,
         autocast: Callable[[], AbstractContextManager],
         health_images: int = Sizes.health,
         seed: int = 0,
     ):
         self.method, self.buffers = method, buffers
-        self.pair, self.plain, self.own = pair, plain, own
+        self.pair, self.plain, self.for_progress = pair, plain, for_progress
         self.autocast, self.health_images, self.seed = autocast, health_images, seed
         self.health, self.accuracy = Ration(0.02), Ration(0.01)
 
@@ -130,7 +131,7 @@ class Monitor:
     def measure(self, allowed: tuple[bool, bool], device: torch.device) -> dict[str, float]:
         """What is allowed of health and accuracy, by name."""
         values: dict[str, float] = {}
-        with at_rest(self.method):
+        with torch.no_grad(), evaluating(self.method):
             if allowed[0]:
                 with self.health.use():
                     values |= self.measure_health(device)
@@ -146,9 +147,9 @@ class Monitor:
         for number, canvases in enumerate(batches(self.buffers.held_out, self.health_images)):
             moved = [canvas.to(device) for canvas in canvases]
             views = self.pair(moved, generator_for(MONITOR, self.seed, number, 0)).views
-            first.append(self._both(views[0]))
-            second.append(self._both(views[1]))
-            own = self.own(moved, generator_for(MONITOR, self.seed, number, 1))
+            first.append(self._features_and_embeddings(views[0]))
+            second.append(self._features_and_embeddings(views[1]))
+            own = self.for_progress(moved, generator_for(MONITOR, self.seed, number, 1))
             progress.append(self._progress(own) * len(own))
             images += len(own)
         values = {"progress": torch.stack(progress).sum() / images}
@@ -183,7 +184,7 @@ class Monitor:
         known = torch.cat(labels) >= 0
         return torch.cat(features)[known], torch.cat(labels)[known]
 
-    def _both(self, view: Tensor) -> tuple[Tensor, Tensor]:
+    def _features_and_embeddings(self, view: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the encoder and of the projector, by one pass where `embed` runs the exported encoder."""
         seen: list[Tensor] = []
         hook = self.method.exported.register_forward_hook(lambda *call: seen.append(call[2]))
@@ -195,19 +196,6 @@ class Monitor:
 
     def _progress(self, batch: Batch) -> Tensor:
         return self.method.progress(batch).detach().float()
-
-
-@contextmanager
-def at_rest(method: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every module is in the mode it was in."""
-    modes = {module: module.training for module in method.modules()}
-    method.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def batches(lane: Lane, images: int | None = None) -> Iterator[list[Canvas]]:

@@ -75,7 +75,7 @@ class StopRequest:
         self._patient = True
 
     @contextmanager
-    def at_rest(self) -> Iterator[None]:
+    def between_steps(self) -> Iterator[None]:
         """Nothing is lost by leaving in the body, which waits between two steps."""
         self.between = True
         yield

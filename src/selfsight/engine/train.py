@@ -31,11 +31,11 @@ from selfsight.data.lanes import MARGIN, decoded_bytes
 from selfsight.data.sizes import alike
 from selfsight.distributed import convert_sync_batchnorm, gather
 from selfsight.engine.hardware import Hardware, Place, place, reproducible
-from selfsight.engine.images import Images, chosen, has_classes, some_of
+from selfsight.engine.images import Images, at_positions, has_classes, stratified_sample
 from selfsight.engine.meeting import Started
 from selfsight.engine.metrics import Metrics
 from selfsight.engine.module import EpochLoader, Position, Schedule, Training
-from selfsight.engine.monitor import Buffers, Monitor, affordable, at_rest
+from selfsight.engine.monitor import Buffers, Monitor, affordable
 from selfsight.engine.optimisers import scaled_rate
 from selfsight.engine.progress import Progress
 from selfsight.engine.recorder import Recorder
@@ -43,7 +43,7 @@ from selfsight.engine.signals import Leave, StopRequest
 from selfsight.engine.small_maps import guard_small_maps
 from selfsight.engine.supervisor import Supervisor
 from selfsight.methods.base import Method, Optimisation, Plan
-from selfsight.nets import Frozen, attend_by_products, has_few_tokens
+from selfsight.nets import Frozen, attend_by_products, evaluating, has_few_tokens
 from selfsight.views import Augmentation, ViewSet, original, two_views
 
 log = logging.getLogger(__name__)
@@ -141,14 +141,14 @@ def make_monitor(
     seed, spec = training.seed, training.method.encoder.spec
     size, sizes = alike(spec.size), affordable(training.schedule.images_seen)
     labelled = has_classes(images.train) and has_classes(images.held_out)
-    readable = chosen(images.train, lane.members)
+    readable = at_positions(images.train, lane.members)
     batch = math.ceil(sizes.health / math.ceil(sizes.health / MONITOR_BATCH))  # whole batches, no image more
 
     def buffer(source: Source, most: int) -> ResidentLane:
         decoded = math.ceil(MARGIN * max(spec.size))
         fitting = max(1, int(len(source) * min(1.0, BUFFER_BYTES / max(1, decoded_bytes(source, decoded)))))
         return ResidentLane(
-            some_of(source, min(most, fitting), seed),
+            stratified_sample(source, min(most, fitting), seed),
             batch,
             size=decoded,
             threads=workers,
@@ -162,7 +162,7 @@ def make_monitor(
         Buffers(buffer(images.held_out, sizes.queries), buffer(readable, sizes.bank) if labelled else None),
         pair=two_views(size, augmentation).normalised(spec.mean, spec.std),
         plain=original(size).normalised(spec.mean, spec.std),
-        own=training.method.watched(size, augmentation).normalised(spec.mean, spec.std),
+        for_progress=training.method.watched(size, augmentation).normalised(spec.mean, spec.std),
         autocast=hardware.autocast,
         health_images=sizes.health,
         seed=seed,
@@ -178,7 +178,7 @@ def encoder_of_all(
 
     def encode(function: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         rows, indices = [], []
-        with at_rest(method):
+        with torch.no_grad(), evaluating(method):
             for canvases in in_order(lane):
                 batch = plain([canvas.to(hardware.device) for canvas in canvases], torch.Generator())
                 with hardware.autocast():
@@ -253,7 +253,7 @@ def quiet_lightning() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def begin(
+def make_supervisor(
     path: Path,
     config: dict[str, Any],
     training: Training,
@@ -301,18 +301,18 @@ def announce(schedule: Schedule, images: Images) -> None:
     log.info("%s at %g%s, %d steps of %d images", optimisation.optimizer, peak, rule, schedule.steps, images_a_step)
 
 
-def go_on(recorder: Recorder, supervisor: Supervisor, training: Training) -> None:
+def resume_training(recorder: Recorder, supervisor: Supervisor, training: Training) -> None:
     """Go on from the last checkpoint; a run that was killed before its first one starts anew."""
-    position = training.position
     if not recorder.checkpoint.exists():
         log.info("no checkpoint yet: starting from the beginning")
     else:
         supervisor.restore(recorder.restore(training))
+        position = training.position
         epochs = training.schedule.epochs
         if position.epoch < epochs:
             log.info("resuming at step %d, in epoch %d of %d", position.step, position.epoch + 1, epochs)
     if supervisor.metrics is not None:
-        supervisor.metrics.cut_back(position.step)
+        supervisor.metrics.cut_back(training.position.step)
 
 
 def fit(training: Training, lane: Lane, supervisor: Supervisor, hardware: Hardware) -> None:
@@ -322,7 +322,9 @@ def fit(training: Training, lane: Lane, supervisor: Supervisor, hardware: Hardwa
         return
     with quiet_lightning(), reproducible(hardware.accelerator):
         trainer = make_trainer(hardware, training.schedule, training.position, supervisor)
-        loader = EpochLoader(lane, training.schedule, training.position, supervisor.stop.at_rest, training.begin_epoch)
+        loader = EpochLoader(
+            lane, training.schedule, lambda: training.position, supervisor.stop.between_steps, training.begin_epoch
+        )
         try:
             trainer.fit(training, train_dataloaders=loader)
         except Leave:

@@ -11,7 +11,7 @@ from selfsight.nets.building import (
 )
 from selfsight.nets.decoder import PatchDecoder
 from selfsight.nets.ema import EMA, cosine_momentum
-from selfsight.nets.encoder import Encoder, EncoderSpec, Features, as_encoder
+from selfsight.nets.encoder import Encoder, EncoderSpec, Features, as_encoder, evaluating
 from selfsight.nets.frozen import Frozen
 from selfsight.nets.heads import DINOHead, Prototypes, mlp
 from selfsight.nets.initial import draw_as_dino, draw_as_mae, draw_as_moco_v3
@@ -49,6 +49,7 @@ __all__ = [
     "draw_as_mae",
     "draw_as_moco_v3",
     "encoder_names",
+    "evaluating",
     "fix_positions",
     "has_few_tokens",
     "is_encoder",
