@@ -173,6 +173,16 @@ def test_numbers_on_a_scale_are_no_classes(tmp_path):
         evaluate("resnet_slim", tmp_path / "own.csv", protocols="ridge", label="age")
 
 
+def test_ages_that_several_images_share_are_not_silently_classes(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for number in range(90):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)).save(tmp_path / f"{number}.png")
+    rows = [f"{row}.png,{20 + row % 30}" for row in range(90)]
+    (tmp_path / "ages.csv").write_text("path,age\n" + "\n".join(rows))
+    evaluate("resnet_slim", tmp_path / "ages.csv", protocols="ridge", label="age")
+    assert "30 different whole numbers, 20 to 49, are taken for classes" in "".join(capsys.readouterr())
+
+
 def test_a_table_that_lists_files_more_than_once_does_not_leak(tmp_path):
     rng = np.random.default_rng(0)
     rows = []

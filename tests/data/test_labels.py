@@ -10,7 +10,15 @@ import pytest
 from torch.utils.data import Dataset
 
 from selfsight.data import ArraySource, encode_labels, numeric_metadata, open_source
-from selfsight.data.labels import class_numbers, label_values, missing_classes, number_of, read_labels, sorted_names
+from selfsight.data.labels import (
+    class_numbers,
+    label_values,
+    look_measured,
+    missing_classes,
+    number_of,
+    read_labels,
+    sorted_names,
+)
 
 PIXELS = np.zeros((6, 3, 4, 4), dtype=np.uint8)
 
@@ -159,3 +167,20 @@ def test_a_column_of_whole_numbers_with_gaps_is_read():
 def test_values_of_any_array():
     codes, names = encode_labels(np.array([[3], [1], [-1]]))
     assert (codes.tolist(), names) == ([1, 0, -1], ["1", "3"])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "measured"),
+    [
+        (range(10), False),
+        (range(100), False),
+        (range(1, 41), False),
+        ([3, 20], False),
+        (range(18, 38), True),
+        ([*range(30), 90], True),
+        (range(0, 200, 10), True),
+        ([], False),
+    ],
+)
+def test_codes_are_told_from_what_is_measured(numbers, measured):
+    assert look_measured(np.array(numbers, dtype=np.int64)) == measured

@@ -97,6 +97,16 @@ def test_what_was_read_is_said(tmp_path, said):
     assert "written almost alike: 01, 1, Cat, cat" in text
 
 
+def test_whole_numbers_that_look_measured_are_never_silently_classes(tmp_path, said):
+    images = np.zeros((80, 4, 4), np.uint8)
+    np.savez(tmp_path / "ages.npz", images=images, labels=20 + np.arange(80) % 40)
+    np.savez(tmp_path / "codes.npz", images=images, labels=np.arange(80) % 40)
+    open_source(tmp_path / "codes.npz")
+    assert "taken for classes" not in said()
+    open_source(tmp_path / "ages.npz")
+    assert "40 different whole numbers, 20 to 59, are taken for classes of" in said()
+
+
 def test_a_source_that_is_ready_is_not_said_again(pictures, said):
     source = FolderSource(pictures)
     open_source(source)

@@ -41,7 +41,7 @@ def read_labels(values: Any) -> Labels:
 
     No label is an empty cell, None, NaN, and -1 as a number or text. Whole numbers are classes unless
     more than half of the labelled rows (with 20 values or more) have one of their own; other numbers are
-    on a scale.
+    on a scale. Classes that `look_measured` are said where a source is opened.
     """
     values = as_column(values)
     known = labelled(values)
@@ -62,6 +62,13 @@ def why_on_a_scale(numbers: np.ndarray) -> str | None:
     if len(unique) >= MANY and 2 * (counts == 1).sum() > len(numbers):
         return f"numbers that differ from image to image ({len(unique):,} values for {len(numbers):,} images)"
     return None
+
+
+def look_measured(numbers: np.ndarray) -> bool:
+    """Whether distinct whole numbers look like what is measured or counted, such as ages, rather than like codes:
+    many, and neither 0, 1, 2 and so on nor 1, 2, 3 and so on, all of them."""
+    first, last = (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, 0)
+    return len(numbers) >= MANY and not (first in (0, 1) and last - first + 1 == len(numbers))
 
 
 def encode_labels(values: Any) -> tuple[np.ndarray, list[str]]:

@@ -17,7 +17,7 @@ from selfsight.data.classes import share_classes
 from selfsight.data.files import SUFFIXES
 from selfsight.data.folder import FolderSource, folder_splits
 from selfsight.data.inputs import read_columns, read_object
-from selfsight.data.labels import NO_LABEL, class_numbers, label_values, number_of
+from selfsight.data.labels import NO_LABEL, class_numbers, label_values, look_measured, number_of
 from selfsight.data.parts import by_part, by_split_column, find_part, main_part
 from selfsight.data.ranges import share_range
 from selfsight.data.sources import Source
@@ -144,6 +144,14 @@ def say(source: Source) -> None:
     log.info("%s: %s", source.name, "; ".join(said))
     classes = source.classes or []
     alike = [number if (number := number_of(name)) is not None else name.casefold() for name in classes]
+    numbers = class_numbers(classes)
+    if numbers is not None and look_measured(numbers):
+        log.warning(
+            "%d different whole numbers, %s to %s, are taken for classes of %s: if they measure something, such as "
+            "an age, leave them out of label= (methods that learn from numbers name them with columns=), or bin them; "
+            "if they are classes, write them as words to be rid of this line",
+            len(numbers), classes[0], classes[-1], source.name,
+        )  # fmt: skip
     often = Counter(alike)
     twins = [name for name, one in zip(classes, alike, strict=True) if often[one] > 1]
     if twins:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from selfsight.data import Source
-from selfsight.data.labels import class_numbers, encode_values, missing_classes, number_of
+from selfsight.data.labels import class_numbers, encode_values, look_measured, missing_classes, number_of
 from selfsight.engine.images import Images
 from selfsight.methods.base import Method
 from selfsight.naming import listed, nearest
@@ -138,6 +138,13 @@ def with_groups(source: Source, column: str) -> Source:
     check_crossed(source, column, codes, fix)
     report_missing(column, int((codes < 0).sum()), len(codes))
     log.info("kept out of the embeddings: %s, %d groups", column, len(groups))
+    whole = class_numbers(groups)
+    if whole is not None and look_measured(whole):
+        log.warning(
+            "%d different whole numbers of column %r are taken for groups: if they measure something, bin them "
+            "(pandas.cut makes a column of bins)",
+            len(groups), column,
+        )  # fmt: skip
     coded = copy.copy(source)  # what the user handed in stays as it is
     coded.metadata = source.metadata.assign(**{column: codes})
     return coded
