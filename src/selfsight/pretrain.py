@@ -116,10 +116,10 @@ def pretrain(
         ValueError: for whatever was asked wrongly, naming the fix.
         OSError: when a checkpoint cannot be written; the former one stays valid.
     """
-    settings = dict(locals())
+    options = dict(locals())
     from selfsight import engine, gallery
 
-    engine.check_settings(settings)
+    settings = engine.Settings(options)
     hardware = engine.choose_hardware(devices, precision)
     claim = engine.Claim(
         out,
@@ -132,70 +132,25 @@ def pretrain(
     )
     if hardware.world > 1 and not hardware.external:
         with claim:
-            engine.run_on_ranks(pretrain, hardware.world, {**settings, "out": claim.path})
+            engine.run_on_ranks(pretrain, hardware.world, {**options, "out": claim.path})
         return engine.open_run(claim.path)
 
     with engine.StopRequest() as stop, engine.Meeting(hardware) as meeting, claim, engine.run_log(hardware.rank) as log:
-        images = engine.divide(
-            data,
-            split=split,
-            limit=limit,
-            label=label,
-            path_column=path_column,
-            channels=channels,
-            group=group,
-            seed=seed,
-            hold_out=monitor,
-        )
-        size = engine.size_for(images.train, encoder, image_size)
-        net = engine.build_for(
-            images.train, encoder, size, encoder_options, mean=mean, std=std, weights=weights, seed=seed
-        )
-        images = images.as_trained(net)
-        apart = engine.debias_of(debias)
-        model = engine.build_method(method, net, method_options, apart)
-        images = engine.check_columns(images, model, apart and apart.column)
-        engine.check_method(model, settings, images)
-        augmentation = engine.build_augmentation(model, view_options)
-        optimisation = engine.choose_optimisation(
-            model.optimisation,
-            epochs=epochs,
-            optimizer=optimizer,
-            lr=lr,
-            weight_decay=weight_decay,
-            warmup_epochs=warmup_epochs,
-            clip=clip,
-        )
-        views = model.views(size, augmentation).normalised(net.spec.mean, net.spec.std)
-        feed = engine.open_training_lane(
-            images.train, views, hardware, batch_size=batch_size, lane=lane, workers=workers, seed=seed, max_bad=max_bad
-        )
-        schedule = engine.make_schedule(optimisation, epochs, feed, accumulate)
-        config = engine.resolve(
-            settings,
-            encoder=net,
-            model=model,
-            optimisation=optimisation,
-            augmentation=augmentation,
-            precision=hardware.precision,
-        )
+        images, net = engine.look_at_images(settings)
+        setup = engine.choose_setup(settings, images, net)
+        feed, schedule = engine.open_feed(setup, hardware)
+        config = setup.config(hardware.precision)
         path = claim.take(config)
         if hardware.rank == 0:
             log.open(path)
-            images.write_held_out(path / "held_out.csv")
+            setup.images.write_held_out(path / "held_out.csv")
 
-        model = engine.prepare_method(model, images.train, schedule, hardware, compiled=compile)
-        training = engine.Training(model, views, schedule, seed=seed, rank=hardware.rank)
+        training, recorder, supervisor = engine.make_training(setup, config, feed, schedule, hardware, path, stop)
         claim.watch(lambda: training.position.step)
-        training.encode = engine.encoder_of_all(model, feed, len(images.train), hardware)
-        watch = engine.make_monitor(training, images, feed, augmentation, hardware, workers=workers)
-        recorder, supervisor = engine.make_supervisor(
-            path, config, training, feed, watch, images, hardware, stop=stop, max_minutes=max_minutes
-        )
         if resume:
             engine.resume_training(recorder, supervisor, training)
         elif hardware.rank == 0:
-            gallery.draw_views(training.first_batch(feed), views, path / "views.png")
+            gallery.draw_views(training.first_batch(feed), setup.views, path / "views.png")
         meeting.join()
         engine.fit(training, feed, supervisor, hardware)
     return engine.Run(path)

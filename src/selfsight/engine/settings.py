@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -138,6 +139,26 @@ RULES: dict[str, Rule] = {
     "encoder_options": BUNDLE,
     "view_options": BUNDLE,
 }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of one call of `pretrain`, checked, as attributes; they cannot change any more.
+
+    Each is written once, in the signature of `pretrain`, and what it may be here, in `RULES`.
+    """
+
+    options: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+        check_settings(self.options)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["options"][name]
+        except KeyError:
+            raise AttributeError(f"pretrain has no option {name!r}") from None
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
