@@ -1,10 +1,12 @@
 """Read views out of images, without aliasing and without reading padding.
 
-Two ways, one meaning. `read_box` serves upright boxes: one matrix of interpolation weights
-per axis and sample, the triangle filter that torchvision calls antialias. `read_affine`
-serves any placement: bilinear samples from the level of an average-pooled pyramid that fits
-the scale. Beyond the image's extent both see its mirror image. Padding has no weight in either,
-but it must be finite.
+Two ways, one meaning. `read_box` serves upright boxes: weights per axis and sample, the triangle
+filter that torchvision calls antialias. `read_affine` serves any placement: bilinear samples from
+the level of an average-pooled pyramid that fits the scale. Beyond the image's extent both see its
+mirror image. Padding has no weight in either, but it must be finite.
+
+Weights along an axis are either a matrix over all pixels, which accelerators and small images are
+fastest with, or `Taps`, the few pixels that count.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from selfsight.views.geometry import Placement
 
-BLOCK = 75  # rows of a large view that are multiplied at once
+SMALL = 48  # pixels a side up to which a product with a whole matrix is faster than taps
 POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
 MOST_SHRINK = 1.25  # of one level by bilinear samples; more would alias
 
@@ -31,57 +33,57 @@ def read_box(pixels: Tensor, extent: Tensor, placement: Placement, size: tuple[i
     border it reads the image beyond, where torchvision repeats the weights inside.
     """
     half = placement.axes.diagonal(dim1=1, dim2=2)
-    weights = [
-        interpolation_weights(placement.centre[:, axis], half[:, axis], extent[:, axis], pixels.shape[2 + axis], out)
-        for axis, out in enumerate(size)
-    ]
-    return along_axes(pixels, weights)
+    axes = [(placement.centre[:, axis], half[:, axis], extent[:, axis], out) for axis, out in enumerate(size)]
+    if pixels.device.type == "cpu" and max(pixels.shape[2:]) > SMALL:
+        return gather_axes(pixels, [interpolation_taps(*axis) for axis in axes])
+    lengths = pixels.shape[2:]
+    return multiply_axes(pixels, [interpolation_matrix(*axis, n) for axis, n in zip(axes, lengths, strict=True)])
 
 
-@dataclass(frozen=True)
-class Banded:
-    """A matrix for each image that is 0 outside blocks: `matrix` `(n, out, S)`, blocks of rows and their columns."""
-
-    matrix: Tensor
-    blocks: list[tuple[slice, slice]]
-
-
-def interpolation_weights(centre: Tensor, half: Tensor, extent: Tensor, length: int, out: int) -> Banded:
-    """Weights that read `out` samples of the interval `centre -+ half` from `length` pixels."""
-    positions = centre[:, None] + half[:, None] * pixel_centres(out, half.device)
-    positions = mirror(positions, extent[:, None]).sub_(0.5)
-    reach = (2 / out * half.abs()).clamp_min(1)[:, None]
+def interpolation_matrix(centre: Tensor, half: Tensor, extent: Tensor, out: int, length: int) -> Tensor:
+    """Weights `(n, out, length)` that read `out` samples of the interval `centre -+ half` from `length` pixels."""
+    positions, reach = samples(centre, half, extent, out)
     pixel = torch.arange(length, device=half.device)
     pixel = torch.where(pixel < extent[:, None], pixel, torch.inf)  # no weight for padding
     weights = (positions[:, :, None] - pixel[:, None]).abs_().neg_().add_(reach[:, None]).clamp_min_(0)
-    weights.div_(weights.sum(-1, keepdim=True))
-    if out <= BLOCK or weights.device.type != "cpu":  # it is not worth waiting for CUDA to know
-        return Banded(weights, [(slice(0, out), slice(0, length))])
-    first, last = (positions - reach).amin(0).ceil().tolist(), (positions + reach).amax(0).floor().tolist()
-    return Banded(weights, blocks_of(first, last, length))
+    return weights.div_(weights.sum(-1, keepdim=True))
 
 
-def blocks_of(first: Sequence[float], last: Sequence[float], length: int) -> list[tuple[slice, slice]]:
-    """Blocks of rows, and the columns from the first to the last that a row of each reads."""
-    rows = [slice(start, min(start + BLOCK, len(first))) for start in range(0, len(first), BLOCK)]
-    return [(block, slice(max(0, int(min(first[block]))), min(length, int(max(last[block])) + 1))) for block in rows]
+@dataclass(frozen=True)
+class Taps:
+    """The pixels that each of `out` samples is a weighted sum of: `index` and `weight` `(n, out, taps)`."""
+
+    index: Tensor
+    weight: Tensor
 
 
-def along_axes(x: Tensor, weights: Sequence[Banded]) -> Tensor:
+def interpolation_taps(centre: Tensor, half: Tensor, extent: Tensor, out: int) -> Taps:
+    """The same weights as those of `interpolation_matrix`, of the pixels within reach alone; waits for the device."""
+    positions, reach = samples(centre, half, extent, out)
+    first = (positions - reach).floor_().add_(1)
+    index = first[:, :, None] + torch.arange(math.ceil(2 * float(reach.max())), device=half.device)
+    weight = (index - positions[:, :, None]).abs_().neg_().add_(reach[:, None]).clamp_min_(0)
+    last = extent[:, None, None] - 1
+    weight.masked_fill_((index < 0) | (index > last), 0)
+    # in double precision the sum is exact, and so the same however many taps another image wants
+    weight.div_(weight.sum(-1, keepdim=True, dtype=torch.float64))
+    return Taps(index.long().clamp_min_(0).minimum(last), weight)
+
+
+def samples(centre: Tensor, half: Tensor, extent: Tensor, out: int) -> tuple[Tensor, Tensor]:
+    """Positions `(n, out)` of samples in units of pixels, 0 at the first one's centre, and the filter's reach `(n, 1)`."""
+    positions = centre[:, None] + half[:, None] * pixel_centres(out, half.device)
+    return mirror(positions, extent[:, None]).sub_(0.5), (2 / out * half.abs()).clamp_min(1)[:, None]
+
+
+def multiply_axes(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     """`x` `(n, C, *S)` multiplied along each axis by the image's own matrix."""
-    starts = [min(columns.start for _, columns in each.blocks) for each in weights]
-    stops = [max(columns.stop for _, columns in each.blocks) for each in weights]
-    x = x[(..., *map(slice, starts, stops))]
-    for axis in reversed(range(len(weights))):
-        parts = []
-        for rows, columns in weights[axis].blocks:
-            read = x.narrow(2 + axis, columns.start - starts[axis], columns.stop - columns.start)
-            parts.append(_along_axis(read, weights[axis].matrix[:, rows, columns], axis))
-        x = parts[0] if len(parts) == 1 else torch.cat(parts, 2 + axis)
+    for axis in reversed(range(len(matrices))):
+        x = _multiply_axis(x, matrices[axis], axis)
     return x
 
 
-def _along_axis(x: Tensor, matrix: Tensor, axis: int) -> Tensor:
+def _multiply_axis(x: Tensor, matrix: Tensor, axis: int) -> Tensor:
     n, channels, *sizes = x.shape
     before, after = channels * math.prod(sizes[:axis]), math.prod(sizes[axis + 1 :])
     if axis == len(sizes) - 1:
@@ -90,6 +92,22 @@ def _along_axis(x: Tensor, matrix: Tensor, axis: int) -> Tensor:
         out = torch.bmm(matrix.repeat_interleave(before, 0), x.reshape(n * before, -1, after))
     sizes[axis] = matrix.shape[1]
     return out.reshape(n, channels, *sizes)
+
+
+def gather_axes(x: Tensor, taps: Sequence[Taps]) -> Tensor:
+    """What `multiply_axes` gives by matrices that are 0 but for `taps`."""
+    for each in taps:  # works on the first axis and makes it the last: after all of them they are in order again
+        x = _gather_first_axis(x, each).movedim(2, -1)
+    return x.contiguous()
+
+
+def _gather_first_axis(x: Tensor, taps: Taps) -> Tensor:
+    n, channels, length, *rest = x.shape
+    row = length * torch.arange(n * channels, device=x.device).view(n, channels, 1, 1)
+    index = (row + taps.index[:, None]).flatten(0, 2)
+    weight = taps.weight[:, None].expand(-1, channels, -1, -1).flatten(0, 2)
+    out = F.embedding_bag(index, x.reshape(n * channels * length, -1), per_sample_weights=weight, mode="sum")
+    return out.view(n, channels, -1, *rest)
 
 
 def read_affine(pixels: Tensor, extent: Tensor, placement: Placement, size: tuple[int, ...]) -> Tensor:

@@ -37,7 +37,6 @@ from selfsight.views.tiles import Tiles
 
 CACHE_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
 LONG = (torch.int32, torch.int64)
-FEWEST_ROWS = 2  # of a chunk, however large the images: fewer leave too little to each operation
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ class ViewSet:
             pixels += [view.count * math.prod(view.made(dims)) for view in self.views]
             image_bytes = 4 * canvas.pixels.shape[1] * max(pixels)
             budget = CACHE_BYTES.get(canvas.pixels.device.type, CACHE_BYTES["cuda"])
-            for chunk in canvas.chunks(max(FEWEST_ROWS, budget // image_bytes)):
+            for chunk in canvas.chunks(max(1, budget // image_bytes)):
                 yield chunk, slice(start, start + len(chunk))
                 start += len(chunk)
 
