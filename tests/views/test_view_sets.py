@@ -12,6 +12,7 @@ from selfsight.views import (
     RandomPatches,
     View,
     ViewSet,
+    chunks,
     jigsaw,
     multi_crop,
     original,
@@ -19,10 +20,9 @@ from selfsight.views import (
     random_view,
     rotations,
     two_views,
-    view_sets,
 )
+from selfsight.views.chunks import unit_range
 from selfsight.views.geometry import CentreCrop, Flip, RandomResizedCrop
-from selfsight.views.view_sets import unit_range
 
 EVERY = Augmentation(rotate=15, shift=0.1, solarize=0.3, noise=0.5, cutout=0.5)
 PLAIN = Augmentation(flip=0, jitter_p=0, grayscale=0, blur=0)
@@ -44,7 +44,7 @@ def test_the_draw_follows_the_generator_and_not_the_chunks(canvas, augmentation,
     together = draw(views, [canvas]).views
     assert all(a.equal(b) for a, b in zip(together, draw(views, [canvas]).views, strict=True))
     assert not together[0].allclose(together[1]) and not together[0].equal(draw(views, [canvas], seed=1).views[0])
-    monkeypatch.setitem(view_sets.CACHE_BYTES, "cpu", 3 * 4 * 3 * 32 * 32)
+    monkeypatch.setitem(chunks.CACHE_BYTES, "cpu", 3 * 4 * 3 * 32 * 32)
     for whole, chunked in zip(together, draw(views, [canvas]).views, strict=True):
         torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-5)
     parts = [next(canvas.map(lambda t, s=s: t[s]).chunks(11)) for s in (slice(0, 4), slice(4, 11))]

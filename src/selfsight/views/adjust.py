@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsight.views.resample import Taps, gather_axes, multiply_axes
+from selfsight.views.resample import Taps, multiply_axes, read_taps
 
 LUMA = (0.2989, 0.587, 0.114)
 TINY = 1e-30
@@ -25,7 +25,7 @@ def brightness(x: Tensor, factor: Tensor) -> Tensor:
 
 def contrast(x: Tensor, factor: Tensor) -> Tensor:
     """Pixels' distance from the image's mean grey level times `factor`."""
-    mean = luma(x).flatten(1).mean(1)
+    mean = luma(x).mean(-1).flatten(1).mean(1)  # of rows first: one sum over an image would follow the threads
     return (x * _each(factor, x)).add_(_each(mean * (1 - factor), x)).clamp_(0, 1)
 
 
@@ -99,7 +99,8 @@ def gaussian_blur(x: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
         return x
     kernel = gaussian(sigma, kernel_size)
     if x.device.type == "cpu":
-        return gather_axes(x, [kernel_taps(kernel, length) for length in x.shape[2:]])
+        taps = {length: kernel_taps(kernel, length) for length in set(x.shape[2:])}
+        return read_taps(x, [taps[length] for length in x.shape[2:]])
     return multiply_axes(x, [kernel_matrix(kernel, length) for length in x.shape[2:]])
 
 
@@ -111,12 +112,13 @@ def gaussian(sigma: Tensor, taps: int) -> Tensor:
 
 
 def kernel_taps(kernel: Tensor, length: int) -> Taps:
-    """Taps that convolve `length` pixels with `kernel` `(n, odd)`, borders reflected; waits for the device."""
+    """Taps that convolve `length` pixels with `kernel` `(n, odd)`, borders reflected; for the CPU, since it waits."""
     n, size = kernel.shape
     radius = int((kernel > 0).sum(1).max()) // 2
     kernel = kernel[:, size // 2 - radius : size // 2 + radius + 1]
-    index = torch.arange(length)[:, None] + torch.arange(-radius, radius + 1)
-    index = (length - 1) - (length - 1 - index.abs_()).abs_()
+    tap = torch.arange(-radius, radius + 1, dtype=torch.int32)
+    index = (torch.arange(length, dtype=torch.int32)[:, None] + tap).abs_()
+    index = (length - 1) - (length - 1 - index).abs_()
     return Taps(index.expand(n, -1, -1), kernel[:, None].expand(-1, length, -1))
 
 

@@ -5,8 +5,8 @@ filter that torchvision calls antialias. `read_affine` serves any placement: bil
 the level of an average-pooled pyramid that fits the scale. Beyond the image's extent both see its
 mirror image. Padding has no weight in either, but it must be finite.
 
-Weights along an axis are either a matrix over all pixels, which accelerators and small images are
-fastest with, or `Taps`, the few pixels that count.
+The weights of `read_box` along an axis are a matrix over all pixels, nearly all of them 0. On a CPU
+`box_taps` and `read_taps` do the same by the few pixels that count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from torch import Tensor
 
 from selfsight.views.geometry import Placement
 
-SMALL = 48  # pixels a side up to which a product with a whole matrix is faster than taps
 POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
 MOST_SHRINK = 1.25  # of one level by bilinear samples; more would alias
 
@@ -33,11 +32,11 @@ def read_box(pixels: Tensor, extent: Tensor, placement: Placement, size: tuple[i
     border it reads the image beyond, where torchvision repeats the weights inside.
     """
     half = placement.axes.diagonal(dim1=1, dim2=2)
-    axes = [(placement.centre[:, axis], half[:, axis], extent[:, axis], out) for axis, out in enumerate(size)]
-    if pixels.device.type == "cpu" and max(pixels.shape[2:]) > SMALL:
-        return gather_axes(pixels, [interpolation_taps(*axis) for axis in axes])
-    lengths = pixels.shape[2:]
-    return multiply_axes(pixels, [interpolation_matrix(*axis, n) for axis, n in zip(axes, lengths, strict=True)])
+    matrices = [
+        interpolation_matrix(placement.centre[:, axis], half[:, axis], extent[:, axis], out, pixels.shape[2 + axis])
+        for axis, out in enumerate(size)
+    ]
+    return multiply_axes(pixels, matrices)
 
 
 def interpolation_matrix(centre: Tensor, half: Tensor, extent: Tensor, out: int, length: int) -> Tensor:
@@ -49,29 +48,8 @@ def interpolation_matrix(centre: Tensor, half: Tensor, extent: Tensor, out: int,
     return weights.div_(weights.sum(-1, keepdim=True))
 
 
-@dataclass(frozen=True)
-class Taps:
-    """The pixels that each of `out` samples is a weighted sum of: `index` and `weight` `(n, out, taps)`."""
-
-    index: Tensor
-    weight: Tensor
-
-
-def interpolation_taps(centre: Tensor, half: Tensor, extent: Tensor, out: int) -> Taps:
-    """The same weights as those of `interpolation_matrix`, of the pixels within reach alone; waits for the device."""
-    positions, reach = samples(centre, half, extent, out)
-    first = (positions - reach).floor_().add_(1)
-    index = first[:, :, None] + torch.arange(math.ceil(2 * float(reach.max())), device=half.device)
-    weight = (index - positions[:, :, None]).abs_().neg_().add_(reach[:, None]).clamp_min_(0)
-    last = extent[:, None, None] - 1
-    weight.masked_fill_((index < 0) | (index > last), 0)
-    # in double precision the sum is exact, and so the same however many taps another image wants
-    weight.div_(weight.sum(-1, keepdim=True, dtype=torch.float64))
-    return Taps(index.long().clamp_min_(0).minimum(last), weight)
-
-
 def samples(centre: Tensor, half: Tensor, extent: Tensor, out: int) -> tuple[Tensor, Tensor]:
-    """Positions `(n, out)` of samples in units of pixels, 0 at the first one's centre, and the filter's reach `(n, 1)`."""
+    """Positions `(n, out)` of samples in pixels, 0 at the first one's centre, and the filter's reach `(n, 1)`."""
     positions = centre[:, None] + half[:, None] * pixel_centres(out, half.device)
     return mirror(positions, extent[:, None]).sub_(0.5), (2 / out * half.abs()).clamp_min(1)[:, None]
 
@@ -94,16 +72,49 @@ def _multiply_axis(x: Tensor, matrix: Tensor, axis: int) -> Tensor:
     return out.reshape(n, channels, *sizes)
 
 
-def gather_axes(x: Tensor, taps: Sequence[Taps]) -> Tensor:
+@dataclass(frozen=True)
+class Taps:
+    """Which pixels along an axis each sample is a weighted sum of: `index` int32 and `weight`, `(n, out, taps)`."""
+
+    index: Tensor
+    weight: Tensor
+
+    def __getitem__(self, images: slice) -> Taps:
+        return Taps(self.index[images], self.weight[images])
+
+
+def box_taps(extent: Tensor, placement: Placement, size: tuple[int, ...]) -> list[Taps]:
+    """The weights of `read_box` along each axis, of the pixels within reach alone; for the CPU, since it waits."""
+    half = placement.axes.diagonal(dim1=1, dim2=2)
+    return [
+        interpolation_taps(placement.centre[:, axis], half[:, axis], extent[:, axis], out)
+        for axis, out in enumerate(size)
+    ]
+
+
+def interpolation_taps(centre: Tensor, half: Tensor, extent: Tensor, out: int) -> Taps:
+    """What `interpolation_matrix` has apart from zeros."""
+    positions, reach = samples(centre, half, extent, out)
+    first = (positions - reach).floor_().add_(1)
+    index = first[:, :, None] + torch.arange(math.ceil(2 * float(reach.max())))
+    weight = (index - positions[:, :, None]).abs_().neg_().add_(reach[:, None]).clamp_min_(0)
+    last = extent[:, None, None] - 1
+    weight.masked_fill_((index < 0) | (index > last), 0)
+    # the sum is exact in double precision, and so the same however many taps another image wants
+    weight.div_(weight.sum(-1, keepdim=True, dtype=torch.float64))
+    return Taps(index.clamp_min_(0).minimum(last).int(), weight)
+
+
+def read_taps(x: Tensor, taps: Sequence[Taps]) -> Tensor:
     """What `multiply_axes` gives by matrices that are 0 but for `taps`."""
-    for each in taps:  # works on the first axis and makes it the last: after all of them they are in order again
-        x = _gather_first_axis(x, each).movedim(2, -1)
+    for each in taps:  # the first axis is read and becomes the last: after all of them they are in order again
+        x = _read_first_axis(x, each).movedim(2, -1)
     return x.contiguous()
 
 
-def _gather_first_axis(x: Tensor, taps: Taps) -> Tensor:
+def _read_first_axis(x: Tensor, taps: Taps) -> Tensor:
     n, channels, length, *rest = x.shape
-    row = length * torch.arange(n * channels, device=x.device).view(n, channels, 1, 1)
+    row = torch.arange(0, n * channels * length, length, dtype=torch.int32).view(n, channels, 1, 1)
     index = (row + taps.index[:, None]).flatten(0, 2)
     weight = taps.weight[:, None].expand(-1, channels, -1, -1).flatten(0, 2)
     out = F.embedding_bag(index, x.reshape(n * channels * length, -1), per_sample_weights=weight, mode="sum")
