@@ -136,11 +136,11 @@ def kernel_matrix(kernel: Tensor, length: int) -> Tensor:
     return inside
 
 
-def normalise(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Pixels minus `mean` over `std`, per channel."""
-    shape = (1, -1, *[1] * (x.ndim - 2))
+def normalise(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...], out: Tensor | None = None) -> Tensor:
+    """Pixels minus `mean` over `std`, per channel; written to `out` where that is given."""
+    shape = (-1, *[1] * (x.ndim - 2))
     scale = 1 / x.new_tensor(std).view(shape)
-    return (x * scale).sub_(x.new_tensor(mean).view(shape) * scale)
+    return torch.mul(x, scale, out=out).sub_(x.new_tensor(mean).view(shape) * scale)
 
 
 def _each(amount: Tensor, x: Tensor) -> Tensor:

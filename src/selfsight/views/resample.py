@@ -107,7 +107,12 @@ def interpolation_taps(centre: Tensor, half: Tensor, extent: Tensor, out: int) -
 
 def read_taps(x: Tensor, taps: Sequence[Taps]) -> Tensor:
     """What `multiply_axes` gives by matrices that are 0 but for `taps`."""
-    for each in taps:  # the first axis is read and becomes the last: after all of them they are in order again
+    near: list[Taps] = []
+    for axis, each in enumerate(taps, 2):  # what no tap reads need not be carried along
+        first, last = (int(end) for end in each.index.aminmax())
+        x = x.narrow(axis, first, last + 1 - first)
+        near.append(Taps(each.index - first, each.weight))
+    for each in near:  # the first axis is read and becomes the last: after all of them they are in order again
         x = _read_first_axis(x, each).movedim(2, -1)
     return x.contiguous()
 

@@ -96,11 +96,14 @@ class View:
             taps = box_taps(extent, placement, shape)
         return Draw(placement, drawn, corners, taps)
 
-    def apply(self, pixels: Tensor, extent: Tensor, draw: Draw, *, full: bool = False) -> Tensor:
+    def apply(
+        self, pixels: Tensor, extent: Tensor, draw: Draw, *, full: bool = False, out: Tensor | None = None
+    ) -> Tensor:
         """The view `(n, C, *size)` of `pixels` in [0, 1], or its tiles `(n * count, C, *size)`, those of
         an image side by side; quarter turns come later.
 
         full: whether every image fills the canvas; where the view is that as it is, nothing is resampled.
+        out: where to write the view.
         """
         sides, shape = tuple(pixels.shape[2:]), self.shape(extent.shape[1])
         if full and sides == shape and self.geometry.is_whole(sides):
@@ -115,8 +118,8 @@ class View:
         for colour, parameters in zip(self.colour, draw.colour, strict=True):
             x = colour.apply(x, parameters)
         if self.mean is not None and self.std is not None:
-            x = adjust.normalise(x, self.mean, self.std)
-        return x
+            return adjust.normalise(x, self.mean, self.std, out)
+        return x if out is None else out.copy_(x)
 
     def check(self, channels: int, dims: int) -> None:
         """Raise a `ValueError` unless mean and std suit images of `channels`, and tiles their axes."""
@@ -235,8 +238,11 @@ class ViewSet:
         def make(chunk: Canvas, part: slice) -> None:
             pixels = unit_range(chunk)
             for view, draw, out in zip(self.views, parameters, made, strict=True):
-                x = view.apply(pixels, chunk.extent, draw[part], full=chunk.uniform)
-                out[:, part] = x.unflatten(0, (-1, view.count)).transpose(0, 1)
+                if view.count == 1:
+                    view.apply(pixels, chunk.extent, draw[part], full=chunk.uniform, out=out[0, part])
+                else:
+                    tiles = view.apply(pixels, chunk.extent, draw[part], full=chunk.uniform)
+                    out[:, part] = tiles.unflatten(0, (-1, view.count)).transpose(0, 1)
 
         values = [channels * self._most_pixels(canvas.spatial) for canvas in canvases]
         for_each_chunk(make, canvases, values, threads)
