@@ -185,6 +185,17 @@ def test_views_are_float32_whatever_the_autocast(canvas):
         assert view.equal(outside) and view.dtype == torch.float32
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_large_views_are_read_by_taps_as_by_matrices(dims):
+    pixels = torch.rand(3, 1, *(52, 60, 50)[:dims])
+    view = two_views(56, replace(PLAIN, flip=0.5)).views[0]
+    drawn = view.sample(3, torch.Generator().manual_seed(0), torch.tensor(pixels.shape[2:]).expand(3, -1))
+    assert drawn.taps is not None
+    extent = torch.tensor(pixels.shape[2:]).expand(3, -1)
+    by_matrices = view.apply(pixels, extent, replace(drawn, taps=None))
+    torch.testing.assert_close(view.apply(pixels, extent, drawn), by_matrices, rtol=0, atol=1e-6)
+
+
 def test_without_small_crops_the_scale_is_that_of_all_views():
     augmentation = Augmentation(scale=(0.5, 0.9), crops=(4, 0))
     several = multi_crop(24, augmentation).views
