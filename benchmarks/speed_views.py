@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -34,6 +35,9 @@ def run(options: argparse.Namespace) -> str:
         "lightly works on decoded PIL images one by one, in a `DataLoader` with as many workers as we have threads, "
         "the same augmentation, alternately in one run.",
         table(["SimCLR, two views", "selfsight", "lightly", "ratio"], [beside(s, options) for s in SCALES]),
+        "The work itself: milliseconds of processor time for a view, one thread, no `DataLoader`, however busy others "
+        "keep the machine.",
+        table(["SimCLR, two views", "selfsight", "lightly", "ratio"], [alone(s, options) for s in SCALES]),
         "### View sets",
         table(["view set", *SCALES], per_scale(view_sets, options)),
         "### Transforms",
@@ -58,6 +62,23 @@ def beside(scale: str, options: argparse.Namespace) -> list[str]:
     programs = {"ours": program(ours, canvas, batches), "theirs": lambda: sum(2 * len(views[0]) for views in loader)}
     rates = alternately(programs, options.rounds, options.device)
     return [scale, str(rates["ours"]), str(rates["theirs"]), rates["ours"].over(rates["theirs"])]
+
+
+def alone(scale: str, options: argparse.Namespace) -> list[str]:
+    """A row: milliseconds of processor time that a view costs us and lightly, by one thread, and the ratio."""
+    size, canvas_size, images, batches, blur = SCALES[scale]
+    canvas = photographs(images, canvas_size, "cpu")
+    ours = two_views(size, Augmentation(blur=blur)).normalised(MEAN, STD)
+    theirs = Transformed(canvas, SimCLRTransform(input_size=size, gaussian_blur=blur), images)
+    programs = {
+        "ours": program(ours, canvas, batches),
+        "theirs": lambda: sum(len(theirs[i]) for i in range(images)),
+    }
+    torch.set_num_threads(1)
+    rates = alternately(programs, options.rounds, "cpu", time.process_time)
+    torch.set_num_threads(options.threads)
+    spent = [f"{1e3 / rates[name].median:.3f}" for name in programs]
+    return [scale, *spent, rates["ours"].over(rates["theirs"])]
 
 
 def per_scale(sets: Callable[[int, float], dict[str, ViewSet]], options: argparse.Namespace) -> list[list[str]]:

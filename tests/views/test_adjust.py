@@ -3,6 +3,7 @@ import torch
 import torchvision.transforms.v2.functional as reference
 
 from selfsight.views import adjust
+from selfsight.views.resample import multiply_axes
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,18 @@ def test_blur_equals_torchvision(images, taps):
     small = images if taps < 17 else torch.cat([images, images], 2)
     expected = each(lambda x, s: reference.gaussian_blur(x, [taps, taps], [s, s]), small, sigma)
     torch.testing.assert_close(adjust.gaussian_blur(small, sigma, taps), expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", [(24, 31), (23, 23), (12, 13, 12)])
+@pytest.mark.parametrize("taps", [3, 23])
+def test_blur_by_taps_equals_that_by_matrices(shape, taps):
+    x, sigma = torch.rand(6, 2, *shape), torch.linspace(0.1, 3, 6)
+    kernel = adjust.gaussian(sigma, taps)
+    expected = multiply_axes(x, [adjust.kernel_matrix(kernel, length) for length in shape])
+    blurred = adjust.gaussian_blur(x, sigma, taps)
+    torch.testing.assert_close(blurred, expected, rtol=0, atol=1e-6)
+    for i in range(6):  # the widest kernel of a batch changes nothing for the others
+        assert adjust.gaussian_blur(x[i : i + 1], sigma[i : i + 1], taps).equal(blurred[i : i + 1])
 
 
 def test_blur_wider_than_the_image_is_refused(images):

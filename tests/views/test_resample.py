@@ -7,9 +7,15 @@ import torchvision.transforms.v2.functional as reference
 
 from selfsight.views import Placement
 from selfsight.views.geometry import box, rotation
-from selfsight.views.resample import mirror, read_affine, read_box
+from selfsight.views.resample import box_taps, mirror, read_affine, read_box, read_taps
 
-READERS = [read_box, read_affine]
+
+def read_by_taps(pixels, extent, placement, size):
+    return read_taps(pixels, box_taps(extent, placement, size))
+
+
+UPRIGHT = [read_box, read_by_taps]
+READERS = [*UPRIGHT, read_affine]
 
 
 def whole(n, *sizes):
@@ -26,19 +32,21 @@ def test_the_whole_image_equals_torchvision_resize(reader, size):
     torch.testing.assert_close(reader(x, *whole(4, 24, 20), size), expected, rtol=0, atol=5e-6)
 
 
+@pytest.mark.parametrize("reader", UPRIGHT)
 @pytest.mark.parametrize("size", [(10, 9), (5, 20), (24, 7)])
-def test_shrinking_equals_torchvision_antialias(size):
+def test_shrinking_equals_torchvision_antialias(reader, size):
     x = torch.rand(4, 3, 24, 20)
     expected = reference.resize(x, list(size), antialias=True)
-    torch.testing.assert_close(read_box(x, *whole(4, 24, 20), size), expected, rtol=0, atol=5e-6)
+    torch.testing.assert_close(reader(x, *whole(4, 24, 20), size), expected, rtol=0, atol=5e-6)
 
 
-def test_crops_equal_torchvision_but_for_the_reach_over_their_border():
+@pytest.mark.parametrize("reader", UPRIGHT)
+def test_crops_equal_torchvision_but_for_the_reach_over_their_border(reader):
     x = torch.rand(1, 3, 64, 48)
     extent, _ = whole(1, 64, 48)
     for top, left, height, width, size in [(5, 7, 40, 30, 16), (0, 0, 20, 48, 24), (30, 10, 12, 12, 24)]:
         placement = box(torch.tensor([[top + height / 2, left + width / 2]]), torch.tensor([[height, width]]).float())
-        view = read_box(x, extent, placement, (size, size))
+        view = reader(x, extent, placement, (size, size))
         expected = reference.resized_crop(x, top, left, height, width, [size, size], antialias=True)
         border = math.ceil(max(1, size / min(height, width)))
         inner = slice(border, -border)
@@ -85,9 +93,29 @@ def test_the_fast_way_agrees_with_the_general_one_within_resampling():
     sizes = 8 + 50 * torch.rand(16, 2, generator=generator)
     placement = box(sizes / 2 + (64 - sizes) * torch.rand(16, 2, generator=generator), sizes)
     for size in (12, 48):
-        fast, general = (reader(smooth, extent, placement, (size, size)) for reader in READERS)
+        fast, general = (reader(smooth, extent, placement, (size, size)) for reader in (read_box, read_affine))
         assert (fast - general).abs().max() < 0.1
         assert (fast - general).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize("sizes", [(40, 64), (9, 12, 14)])
+def test_taps_read_what_matrices_read(sizes):
+    n, dims = 12, len(sizes)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(n, 3, *sizes, generator=generator)
+    extent = torch.stack([torch.randint(side // 2, side + 1, (n,), generator=generator) for side in sizes], 1)
+    boxes = extent * (0.1 + 1.2 * torch.rand(n, dims, generator=generator))  # some reach beyond the image
+    flips = 1 - 2 * torch.randint(2, (n, dims), generator=generator)
+    placement = box(extent * torch.rand(n, dims, generator=generator), boxes * flips)
+    for size in ((8, 9, 7)[:dims], (70, 13, 20)[:dims]):
+        expected, taps = read_box(pixels, extent, placement, size), box_taps(extent, placement, size)
+        together = read_taps(pixels, taps)
+        torch.testing.assert_close(together, expected, rtol=0, atol=1e-6)
+        for i in range(n):  # others in the batch want more taps, which must not change a bit
+            part = slice(i, i + 1)
+            alone = read_taps(pixels[part], box_taps(extent[part], placement[part], size))
+            assert alone.equal(together[part])
+            assert alone.equal(read_taps(pixels[part], [each[part] for each in taps]))
 
 
 def area_average(length, out):

@@ -10,7 +10,7 @@ import torch
 from selfsight.data.canvas import full_canvas
 from selfsight.engine.train import largest_view
 from selfsight.gallery import draw_views
-from selfsight.views import Augmentation, Tiles, View, ViewSet, jigsaw, original, patches, two_views, view_sets
+from selfsight.views import Augmentation, Tiles, View, ViewSet, chunks, jigsaw, original, patches, two_views
 
 EVERY = Augmentation(rotate=15, shift=0.1, solarize=0.3, noise=0.5, cutout=0.5)
 
@@ -66,7 +66,7 @@ def test_the_draw_follows_the_generator_and_not_the_chunks(canvas, augmentation,
     together = draw(views, [canvas]).views
     assert all(a.equal(b) for a, b in zip(together, draw(views, [canvas]).views, strict=True))
     assert not together[0].equal(draw(views, [canvas], seed=1).views[0])
-    monkeypatch.setitem(view_sets.CACHE_BYTES, "cpu", 3 * 4 * 3 * 36 * 36)
+    monkeypatch.setitem(chunks.CACHE_BYTES, "cpu", 3 * 4 * 3 * 36 * 36)
     parts = [next(canvas.map(lambda t, s=s: t[s]).chunks(11)) for s in (slice(0, 4), slice(4, 11))]
     for whole, chunked in zip(together, draw(views, parts).views, strict=True):
         torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-5)

@@ -12,6 +12,7 @@ from selfsight.views import (
     RandomPatches,
     View,
     ViewSet,
+    chunks,
     jigsaw,
     multi_crop,
     original,
@@ -19,10 +20,9 @@ from selfsight.views import (
     random_view,
     rotations,
     two_views,
-    view_sets,
 )
+from selfsight.views.chunks import unit_range
 from selfsight.views.geometry import CentreCrop, Flip, RandomResizedCrop
-from selfsight.views.view_sets import unit_range
 
 EVERY = Augmentation(rotate=15, shift=0.1, solarize=0.3, noise=0.5, cutout=0.5)
 PLAIN = Augmentation(flip=0, jitter_p=0, grayscale=0, blur=0)
@@ -44,7 +44,7 @@ def test_the_draw_follows_the_generator_and_not_the_chunks(canvas, augmentation,
     together = draw(views, [canvas]).views
     assert all(a.equal(b) for a, b in zip(together, draw(views, [canvas]).views, strict=True))
     assert not together[0].allclose(together[1]) and not together[0].equal(draw(views, [canvas], seed=1).views[0])
-    monkeypatch.setitem(view_sets.CACHE_BYTES, "cpu", 3 * 4 * 3 * 32 * 32)
+    monkeypatch.setitem(chunks.CACHE_BYTES, "cpu", 3 * 4 * 3 * 32 * 32)
     for whole, chunked in zip(together, draw(views, [canvas]).views, strict=True):
         torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-5)
     parts = [next(canvas.map(lambda t, s=s: t[s]).chunks(11)) for s in (slice(0, 4), slice(4, 11))]
@@ -183,6 +183,17 @@ def test_views_are_float32_whatever_the_autocast(canvas):
         inside = draw(two_views(24), [canvas]).views
     for view, outside in zip(inside, draw(two_views(24), [canvas]).views, strict=True):
         assert view.equal(outside) and view.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_large_views_are_read_by_taps_as_by_matrices(dims):
+    pixels = torch.rand(3, 1, *(52, 60, 50)[:dims])
+    view = two_views(56, replace(PLAIN, flip=0.5)).views[0]
+    drawn = view.sample(3, torch.Generator().manual_seed(0), torch.tensor(pixels.shape[2:]).expand(3, -1))
+    assert drawn.taps is not None
+    extent = torch.tensor(pixels.shape[2:]).expand(3, -1)
+    by_matrices = view.apply(pixels, extent, replace(drawn, taps=None))
+    torch.testing.assert_close(view.apply(pixels, extent, drawn), by_matrices, rtol=0, atol=1e-6)
 
 
 def test_without_small_crops_the_scale_is_that_of_all_views():

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsight.views.resample import Banded, along_axes, blocks_of
+from selfsight.views.resample import Taps, multiply_axes, read_taps
 
 LUMA = (0.2989, 0.587, 0.114)
 TINY = 1e-30
-NEGLIGIBLE = 1e-12
+NEGLIGIBLE = 1e-8  # beside 1 in single precision
 
 
 def brightness(x: Tensor, factor: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def brightness(x: Tensor, factor: Tensor) -> Tensor:
 
 def contrast(x: Tensor, factor: Tensor) -> Tensor:
     """Pixels' distance from the image's mean grey level times `factor`."""
-    mean = luma(x).flatten(1).mean(1)
+    mean = luma(x).mean(-1).flatten(1).mean(1)  # of rows first: one sum over an image would follow the threads
     return (x * _each(factor, x)).add_(_each(mean * (1 - factor), x)).clamp_(0, 1)
 
 
@@ -89,26 +89,43 @@ def solarize(x: Tensor, threshold: Tensor) -> Tensor:
 
 
 def gaussian_blur(x: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
-    """Separable Gaussian blur of `kernel_size` (odd) taps, borders reflected; sigma in pixels.
-
-    Along each axis it is a product with one band matrix for each image.
-    """
-    radius = kernel_size // 2
-    if not radius:
+    """Separable Gaussian blur of `kernel_size` (odd) taps, borders reflected; sigma in pixels."""
+    shortest = min(x.shape[2:])
+    if kernel_size // 2 >= shortest:
+        raise ValueError(
+            f"a blur of {kernel_size} taps does not fit {shortest} pixels: use a larger view or a smaller kernel"
+        )
+    if kernel_size == 1:
         return x
-    taps = torch.arange(-radius, radius + 1, device=x.device)
-    kernel = torch.exp(-0.5 * (taps / sigma[:, None]) ** 2)
-    kernel = F.threshold(kernel, NEGLIGIBLE, 0)  # denormal numbers would slow the products down by far
-    kernel = kernel / kernel.sum(1, keepdim=True)
-    return along_axes(x, [band_matrix(kernel, length) for length in x.shape[2:]])
+    kernel = gaussian(sigma, kernel_size)
+    if x.device.type == "cpu":
+        taps = {length: kernel_taps(kernel, length) for length in set(x.shape[2:])}
+        return read_taps(x, [taps[length] for length in x.shape[2:]])
+    return multiply_axes(x, [kernel_matrix(kernel, length) for length in x.shape[2:]])
 
 
-def band_matrix(kernel: Tensor, length: int) -> Banded:
+def gaussian(sigma: Tensor, taps: int) -> Tensor:
+    """Kernels `(n, taps)` that sum to 1, without what is negligible: denormal numbers slow products down by far."""
+    position = torch.arange(taps, device=sigma.device) - taps // 2
+    kernel = F.threshold(torch.exp(-0.5 * (position / sigma[:, None]) ** 2), NEGLIGIBLE, 0)
+    return kernel / kernel.sum(1, keepdim=True)
+
+
+def kernel_taps(kernel: Tensor, length: int) -> Taps:
+    """Taps that convolve `length` pixels with `kernel` `(n, odd)`, borders reflected; for the CPU, since it waits."""
+    n, size = kernel.shape
+    radius = int((kernel > 0).sum(1).max()) // 2
+    kernel = kernel[:, size // 2 - radius : size // 2 + radius + 1]
+    tap = torch.arange(-radius, radius + 1, dtype=torch.int32)
+    index = (torch.arange(length, dtype=torch.int32)[:, None] + tap).abs_()
+    index = (length - 1) - (length - 1 - index).abs_()
+    return Taps(index.expand(n, -1, -1), kernel[:, None].expand(-1, length, -1))
+
+
+def kernel_matrix(kernel: Tensor, length: int) -> Tensor:
     """`(n, length, length)` matrices that convolve with `kernel` `(n, odd)`, borders reflected."""
     n, taps = kernel.shape
     radius, wide = taps // 2, length + taps - 1
-    if radius >= length:
-        raise ValueError(f"a blur of {taps} taps does not fit {length} pixels: use a larger view or a smaller kernel")
     # a row of the kernel and zeros, one longer than the matrix is wide: each next row moves by one
     matrix = kernel.new_zeros(n, length * (wide + 1))
     matrix.view(n, length, wide + 1)[:, :, :taps] = kernel[:, None]
@@ -116,15 +133,14 @@ def band_matrix(kernel: Tensor, length: int) -> Banded:
     inside = matrix[:, :, radius : radius + length].clone()
     inside[:, :, 1 : radius + 1] += matrix[:, :, :radius].flip(-1)
     inside[:, :, length - 1 - radius : length - 1] += matrix[:, :, radius + length :].flip(-1)
-    rows = range(length)
-    return Banded(inside, blocks_of([i - radius for i in rows], [i + radius for i in rows], length))
+    return inside
 
 
-def normalise(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Pixels minus `mean` over `std`, per channel."""
-    shape = (1, -1, *[1] * (x.ndim - 2))
+def normalise(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...], out: Tensor | None = None) -> Tensor:
+    """Pixels minus `mean` over `std`, per channel; written to `out` where that is given."""
+    shape = (-1, *[1] * (x.ndim - 2))
     scale = 1 / x.new_tensor(std).view(shape)
-    return (x * scale).sub_(x.new_tensor(mean).view(shape) * scale)
+    return torch.mul(x, scale, out=out).sub_(x.new_tensor(mean).view(shape) * scale)
 
 
 def _each(amount: Tensor, x: Tensor) -> Tensor:

@@ -46,6 +46,8 @@ def where_chosen(x: Tensor, parameters: Parameters, function: Callable[..., Tens
         index = chosen.nonzero().squeeze(1)
         if not len(index):
             return x
+        if len(index) == len(x):
+            return function(x, **others)
         return x.index_copy(0, index, function(x[index], **{name: value[index] for name, value in others.items()}))
     return torch.where(chosen.view(-1, *[1] * (x.ndim - 1)), function(x, **others), x)
 
@@ -65,22 +67,26 @@ class ColourJitter:
     p: float = 0.8
 
     def sample(self, n: int, generator: torch.Generator) -> Parameters:
-        chosen = happens(n, self.p, generator)
-        parameters: Parameters = {}
+        parameters: Parameters = {"chosen": happens(n, self.p, generator)}
         for name in ("brightness", "contrast", "saturation"):
             strength = getattr(self, name)
-            factor = uniform((n,), generator, max(0.0, 1 - strength), 1 + strength)
-            parameters[name] = torch.where(chosen, factor, 1.0)
-        parameters["hue"] = torch.where(chosen, uniform((n,), generator, -self.hue, self.hue), 0.0)
-        names = list(parameters)
+            parameters[name] = uniform((n,), generator, max(0.0, 1 - strength), 1 + strength)
+        parameters["hue"] = uniform((n,), generator, -self.hue, self.hue)
+        names = ("brightness", "contrast", "saturation", "hue")
         order = torch.randperm(4, generator=generator, device=generator.device)
         parameters["order"] = tuple(names[i] for i in order.tolist() if getattr(self, names[i]) > 0)
         return parameters
 
     def apply(self, x: Tensor, parameters: Parameters) -> Tensor:
-        for name in parameters["order"]:
-            x = getattr(adjust, name)(x, parameters[name])
-        return x
+        amounts = dict(parameters)
+        order = amounts.pop("order")
+
+        def change(x: Tensor, **amounts: Tensor) -> Tensor:
+            for name in order:
+                x = getattr(adjust, name)(x, amounts[name])
+            return x
+
+        return where_chosen(x, amounts, change)
 
 
 @dataclass(frozen=True)

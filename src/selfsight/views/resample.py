@@ -1,10 +1,12 @@
 """Read views out of images, without aliasing and without reading padding.
 
-Two ways, one meaning. `read_box` serves upright boxes: one matrix of interpolation weights
-per axis and sample, the triangle filter that torchvision calls antialias. `read_affine`
-serves any placement: bilinear samples from the level of an average-pooled pyramid that fits
-the scale. Beyond the image's extent both see its mirror image. Padding has no weight in either,
-but it must be finite.
+Two ways, one meaning. `read_box` serves upright boxes: weights per axis and sample, the triangle
+filter that torchvision calls antialias. `read_affine` serves any placement: bilinear samples from
+the level of an average-pooled pyramid that fits the scale. Beyond the image's extent both see its
+mirror image. Padding has no weight in either, but it must be finite.
+
+The weights of `read_box` along an axis are a matrix over all pixels, nearly all of them 0. On a CPU
+`box_taps` and `read_taps` do the same by the few pixels that count.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from torch import Tensor
 
 from selfsight.views.geometry import Placement
 
-BLOCK = 75  # rows of a large view that are multiplied at once
 POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
 MOST_SHRINK = 1.25  # of one level by bilinear samples; more would alias
 
@@ -31,57 +32,36 @@ def read_box(pixels: Tensor, extent: Tensor, placement: Placement, size: tuple[i
     border it reads the image beyond, where torchvision repeats the weights inside.
     """
     half = placement.axes.diagonal(dim1=1, dim2=2)
-    weights = [
-        interpolation_weights(placement.centre[:, axis], half[:, axis], extent[:, axis], pixels.shape[2 + axis], out)
+    matrices = [
+        interpolation_matrix(placement.centre[:, axis], half[:, axis], extent[:, axis], out, pixels.shape[2 + axis])
         for axis, out in enumerate(size)
     ]
-    return along_axes(pixels, weights)
+    return multiply_axes(pixels, matrices)
 
 
-@dataclass(frozen=True)
-class Banded:
-    """A matrix for each image that is 0 outside blocks: `matrix` `(n, out, S)`, blocks of rows and their columns."""
-
-    matrix: Tensor
-    blocks: list[tuple[slice, slice]]
-
-
-def interpolation_weights(centre: Tensor, half: Tensor, extent: Tensor, length: int, out: int) -> Banded:
-    """Weights that read `out` samples of the interval `centre -+ half` from `length` pixels."""
-    positions = centre[:, None] + half[:, None] * pixel_centres(out, half.device)
-    positions = mirror(positions, extent[:, None]).sub_(0.5)
-    reach = (2 / out * half.abs()).clamp_min(1)[:, None]
+def interpolation_matrix(centre: Tensor, half: Tensor, extent: Tensor, out: int, length: int) -> Tensor:
+    """Weights `(n, out, length)` that read `out` samples of the interval `centre -+ half` from `length` pixels."""
+    positions, reach = samples(centre, half, extent, out)
     pixel = torch.arange(length, device=half.device)
     pixel = torch.where(pixel < extent[:, None], pixel, torch.inf)  # no weight for padding
     weights = (positions[:, :, None] - pixel[:, None]).abs_().neg_().add_(reach[:, None]).clamp_min_(0)
-    weights.div_(weights.sum(-1, keepdim=True))
-    if out <= BLOCK or weights.device.type != "cpu":  # it is not worth waiting for CUDA to know
-        return Banded(weights, [(slice(0, out), slice(0, length))])
-    first, last = (positions - reach).amin(0).ceil().tolist(), (positions + reach).amax(0).floor().tolist()
-    return Banded(weights, blocks_of(first, last, length))
+    return weights.div_(weights.sum(-1, keepdim=True))
 
 
-def blocks_of(first: Sequence[float], last: Sequence[float], length: int) -> list[tuple[slice, slice]]:
-    """Blocks of rows, and the columns from the first to the last that a row of each reads."""
-    rows = [slice(start, min(start + BLOCK, len(first))) for start in range(0, len(first), BLOCK)]
-    return [(block, slice(max(0, int(min(first[block]))), min(length, int(max(last[block])) + 1))) for block in rows]
+def samples(centre: Tensor, half: Tensor, extent: Tensor, out: int) -> tuple[Tensor, Tensor]:
+    """Positions `(n, out)` of samples in pixels, 0 at the first one's centre, and the filter's reach `(n, 1)`."""
+    positions = centre[:, None] + half[:, None] * pixel_centres(out, half.device)
+    return mirror(positions, extent[:, None]).sub_(0.5), (2 / out * half.abs()).clamp_min(1)[:, None]
 
 
-def along_axes(x: Tensor, weights: Sequence[Banded]) -> Tensor:
+def multiply_axes(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     """`x` `(n, C, *S)` multiplied along each axis by the image's own matrix."""
-    starts = [min(columns.start for _, columns in each.blocks) for each in weights]
-    stops = [max(columns.stop for _, columns in each.blocks) for each in weights]
-    x = x[(..., *map(slice, starts, stops))]
-    for axis in reversed(range(len(weights))):
-        parts = []
-        for rows, columns in weights[axis].blocks:
-            read = x.narrow(2 + axis, columns.start - starts[axis], columns.stop - columns.start)
-            parts.append(_along_axis(read, weights[axis].matrix[:, rows, columns], axis))
-        x = parts[0] if len(parts) == 1 else torch.cat(parts, 2 + axis)
+    for axis in reversed(range(len(matrices))):
+        x = _multiply_axis(x, matrices[axis], axis)
     return x
 
 
-def _along_axis(x: Tensor, matrix: Tensor, axis: int) -> Tensor:
+def _multiply_axis(x: Tensor, matrix: Tensor, axis: int) -> Tensor:
     n, channels, *sizes = x.shape
     before, after = channels * math.prod(sizes[:axis]), math.prod(sizes[axis + 1 :])
     if axis == len(sizes) - 1:
@@ -90,6 +70,60 @@ def _along_axis(x: Tensor, matrix: Tensor, axis: int) -> Tensor:
         out = torch.bmm(matrix.repeat_interleave(before, 0), x.reshape(n * before, -1, after))
     sizes[axis] = matrix.shape[1]
     return out.reshape(n, channels, *sizes)
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Which pixels along an axis each sample is a weighted sum of: `index` int32 and `weight`, `(n, out, taps)`."""
+
+    index: Tensor
+    weight: Tensor
+
+    def __getitem__(self, images: slice) -> Taps:
+        return Taps(self.index[images], self.weight[images])
+
+
+def box_taps(extent: Tensor, placement: Placement, size: tuple[int, ...]) -> list[Taps]:
+    """The weights of `read_box` along each axis, of the pixels within reach alone; for the CPU, since it waits."""
+    half = placement.axes.diagonal(dim1=1, dim2=2)
+    return [
+        interpolation_taps(placement.centre[:, axis], half[:, axis], extent[:, axis], out)
+        for axis, out in enumerate(size)
+    ]
+
+
+def interpolation_taps(centre: Tensor, half: Tensor, extent: Tensor, out: int) -> Taps:
+    """What `interpolation_matrix` has apart from zeros."""
+    positions, reach = samples(centre, half, extent, out)
+    first = (positions - reach).floor_().add_(1)
+    index = first[:, :, None] + torch.arange(math.ceil(2 * float(reach.max())))
+    weight = (index - positions[:, :, None]).abs_().neg_().add_(reach[:, None]).clamp_min_(0)
+    last = extent[:, None, None] - 1
+    weight.masked_fill_((index < 0) | (index > last), 0)
+    # the sum is exact in double precision, and so the same however many taps another image wants
+    weight.div_(weight.sum(-1, keepdim=True, dtype=torch.float64))
+    return Taps(index.clamp_min_(0).minimum(last).int(), weight)
+
+
+def read_taps(x: Tensor, taps: Sequence[Taps]) -> Tensor:
+    """What `multiply_axes` gives by matrices that are 0 but for `taps`."""
+    near: list[Taps] = []
+    for axis, each in enumerate(taps, 2):  # what no tap reads need not be carried along
+        first, last = (int(end) for end in each.index.aminmax())
+        x = x.narrow(axis, first, last + 1 - first)
+        near.append(Taps(each.index - first, each.weight))
+    for each in near:  # the first axis is read and becomes the last: after all of them they are in order again
+        x = _read_first_axis(x, each).movedim(2, -1)
+    return x.contiguous()
+
+
+def _read_first_axis(x: Tensor, taps: Taps) -> Tensor:
+    n, channels, length, *rest = x.shape
+    row = torch.arange(0, n * channels * length, length, dtype=torch.int32).view(n, channels, 1, 1)
+    index = (row + taps.index[:, None]).flatten(0, 2)
+    weight = taps.weight[:, None].expand(-1, channels, -1, -1).flatten(0, 2)
+    out = F.embedding_bag(index, x.reshape(n * channels * length, -1), per_sample_weights=weight, mode="sum")
+    return out.view(n, channels, -1, *rest)
 
 
 def read_affine(pixels: Tensor, extent: Tensor, placement: Placement, size: tuple[int, ...]) -> Tensor:

@@ -1,13 +1,13 @@
 """From canvases to a batch of views, on the canvases' device.
 
 All parameters of a batch are drawn first, from the generator alone; then the images are worked
-through in chunks that fit the processor's cache. How a batch is cut changes nothing.
+through in chunks (`chunks.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -18,6 +18,7 @@ from selfsight.data.sizes import Size, alike, each_axis
 from selfsight.views import adjust
 from selfsight.views.augmentation import Augmentation
 from selfsight.views.batch import Batch, each_part
+from selfsight.views.chunks import for_each_chunk, one_thread, unit_range
 from selfsight.views.colour import (
     Colour,
     ColourJitter,
@@ -32,12 +33,10 @@ from selfsight.views.colour import (
 )
 from selfsight.views.geometry import Affine, CentreCrop, Crop, Flip, Geometry, Placement, RandomResizedCrop, Step
 from selfsight.views.masks import Sampler
-from selfsight.views.resample import inside_extent, read_affine, read_box
+from selfsight.views.resample import Taps, box_taps, read_affine, read_box, read_taps
 from selfsight.views.tiles import Tiles
 
-CACHE_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
-LONG = (torch.int32, torch.int64)
-FEWEST_ROWS = 2  # of a chunk, however large the images: fewer leave too little to each operation
+SMALL = 48  # pixels a side up to which views are read faster by a product with a matrix than by taps
 
 
 @dataclass(frozen=True)
@@ -92,17 +91,25 @@ class View:
             placement = self.geometry.sample(n, generator, extent)
         corners = None if self.tiles is None else self.tiles.sample(n, generator).to(extent.device)
         drawn = [to_device(colour.sample(n * self.count, generator), extent.device) for colour in self.colour]
-        return Draw(placement, drawn, corners)
+        shape, taps = self.shape(extent.shape[1]), None
+        if self.geometry.upright and extent.device.type == "cpu" and max(shape) > SMALL:
+            taps = box_taps(extent, placement, shape)
+        return Draw(placement, drawn, corners, taps)
 
-    def apply(self, pixels: Tensor, extent: Tensor, draw: Draw, *, full: bool = False) -> Tensor:
+    def apply(
+        self, pixels: Tensor, extent: Tensor, draw: Draw, *, full: bool = False, out: Tensor | None = None
+    ) -> Tensor:
         """The view `(n, C, *size)` of `pixels` in [0, 1], or its tiles `(n * count, C, *size)`, those of
         an image side by side; quarter turns come later.
 
         full: whether every image fills the canvas; where the view is that as it is, nothing is resampled.
+        out: where to write the view.
         """
         sides, shape = tuple(pixels.shape[2:]), self.shape(extent.shape[1])
         if full and sides == shape and self.geometry.is_whole(sides):
             x = pixels
+        elif draw.taps is not None:
+            x = read_taps(pixels, draw.taps)
         else:
             read = read_box if self.geometry.upright else read_affine
             x = read(pixels, extent, draw.placement, shape)
@@ -111,8 +118,8 @@ class View:
         for colour, parameters in zip(self.colour, draw.colour, strict=True):
             x = colour.apply(x, parameters)
         if self.mean is not None and self.std is not None:
-            x = adjust.normalise(x, self.mean, self.std)
-        return x
+            return adjust.normalise(x, self.mean, self.std, out)
+        return x if out is None else out.copy_(x)
 
     def check(self, channels: int, dims: int) -> None:
         """Raise a `ValueError` unless mean and std suit images of `channels`, and tiles their axes."""
@@ -141,12 +148,14 @@ class Draw:
     placement: Placement
     colour: list[Parameters]
     corners: Tensor | None = None
+    taps: list[Taps] | None = None
 
     def __getitem__(self, part: slice) -> Draw:
         count = 1 if self.corners is None else self.corners.shape[1]
         each = slice(part.start * count, part.stop * count)
         corners = None if self.corners is None else self.corners[part]
-        return Draw(self.placement[part], [rows(parameters, each) for parameters in self.colour], corners)
+        taps = None if self.taps is None else [axis[part] for axis in self.taps]
+        return Draw(self.placement[part], [rows(parameters, each) for parameters in self.colour], corners, taps)
 
 
 @dataclass(frozen=True)
@@ -209,10 +218,11 @@ class ViewSet:
         Parameters are drawn on the generator's device and moved; give a CPU generator, since
         the host reads a few of them. seed: the batch's `shared_seed`, for what methods draw by themselves.
         """
-        with torch.no_grad(), torch.autocast(canvases[0].pixels.device.type, enabled=False):
-            return self._make(canvases, generator, seed)
+        device = canvases[0].pixels.device
+        with torch.no_grad(), torch.autocast(device.type, enabled=False), one_thread(device) as threads:
+            return self._make(canvases, generator, seed, threads)
 
-    def _make(self, canvases: list[Canvas], generator: torch.Generator, seed: int) -> Batch:
+    def _make(self, canvases: list[Canvas], generator: torch.Generator, seed: int, threads: int) -> Batch:
         first = canvases[0]
         extent = torch.cat([canvas.extent for canvas in canvases])
         n, channels, dims = len(extent), first.pixels.shape[1], extent.shape[1]
@@ -225,11 +235,17 @@ class ViewSet:
         drawn = {name: draw.sample(n, generator) for name, draw in self.draws.items()}
         made = [torch.empty((view.count, n, channels, *view.made(dims)), device=extent.device) for view in self.views]
 
-        for chunk, part in self._chunks(canvases):
+        def make(chunk: Canvas, part: slice) -> None:
             pixels = unit_range(chunk)
             for view, draw, out in zip(self.views, parameters, made, strict=True):
-                x = view.apply(pixels, chunk.extent, draw[part], full=chunk.uniform)
-                out[:, part] = x.unflatten(0, (-1, view.count)).transpose(0, 1)
+                if view.count == 1:
+                    view.apply(pixels, chunk.extent, draw[part], full=chunk.uniform, out=out[0, part])
+                else:
+                    tiles = view.apply(pixels, chunk.extent, draw[part], full=chunk.uniform)
+                    out[:, part] = tiles.unflatten(0, (-1, view.count)).transpose(0, 1)
+
+        values = [channels * self._most_pixels(canvas.spatial) for canvas in canvases]
+        for_each_chunk(make, canvases, values, threads)
         views = [
             torch.rot90(tile, turn, (-2, -1)).contiguous() if turn else tile
             for view, out in zip(self.views, made, strict=True)
@@ -247,18 +263,11 @@ class ViewSet:
         ]
         return Batch(views, index, metadata, drawn, places, seed)
 
-    def _chunks(self, canvases: list[Canvas]) -> Iterator[tuple[Canvas, slice]]:
-        """Slices of the canvases that fit the cache, and their rows in the batch."""
-        start = 0
-        for canvas in canvases:
-            dims = len(canvas.spatial)
-            pixels = [math.prod(canvas.spatial), *(math.prod(view.shape(dims)) for view in self.views)]
-            pixels += [view.count * math.prod(view.made(dims)) for view in self.views]
-            image_bytes = 4 * canvas.pixels.shape[1] * max(pixels)
-            budget = CACHE_BYTES.get(canvas.pixels.device.type, CACHE_BYTES["cuda"])
-            for chunk in canvas.chunks(max(FEWEST_ROWS, budget // image_bytes)):
-                yield chunk, slice(start, start + len(chunk))
-                start += len(chunk)
+    def _most_pixels(self, spatial: tuple[int, ...]) -> int:
+        """Of an image on its way from a canvas to the views."""
+        shapes = [math.prod(view.shape(len(spatial))) for view in self.views]
+        tiles = [view.count * math.prod(view.made(len(spatial))) for view in self.views]
+        return max(math.prod(spatial), *shapes, *tiles)
 
 
 def tile_places(view: View, draw: Draw, dims: int) -> list[Placement]:
@@ -279,19 +288,6 @@ def turned(place: Placement, turn: int) -> Placement:
     quarter = torch.eye(place.centre.shape[1], device=place.axes.device, dtype=place.axes.dtype)
     quarter[-2:, -2:] = quarter.new_tensor([[0.0, 1.0], [-1.0, 0.0]])
     return Placement(place.centre, place.axes @ torch.linalg.matrix_power(quarter, turn % 4))
-
-
-def unit_range(canvas: Canvas) -> Tensor:
-    """The canvas's pixels as float32 with `value_range` mapped to [0, 1]."""
-    low, high = canvas.value_range
-    if canvas.pixels.dtype in LONG:  # small differences of large numbers, which float32 would round away
-        return canvas.pixels.to(torch.float64).sub_(low).mul_(1 / (high - low)).to(torch.float32)
-    pixels = canvas.pixels.to(torch.float32, copy=True)
-    if canvas.pixels.is_floating_point() and not canvas.uniform:
-        pixels.masked_fill_(~inside_extent(canvas.extent, canvas.spatial), low)  # padding may be NaN
-    if low != 0:
-        pixels.sub_(low)
-    return pixels.mul_(1 / (high - low))
 
 
 def two_views(size: Size, augmentation: Augmentation | None = None) -> ViewSet:
