@@ -251,3 +251,13 @@ def test_the_example_of_a_method_runs(workplace):
 def test_links_within_the_project_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("room", ["", "data", "engine", "nets", "views"])
+def test_the_architecture_names_each_module_and_none_that_is_gone(room):
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    named = set(re.findall(r"\w+\.py\b", text)) - {"__init__.py"}
+    modules = {path.name for path in (ROOT / "src" / "selfsight" / room).glob("*.py") if not path.name.startswith("__")}
+    assert modules <= named, f"say in ARCHITECTURE.md what these are for: {sorted(modules - named)}"
+    there = {path.name for folder in ("src", "tests", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py")}
+    assert named <= there, f"ARCHITECTURE.md names what is gone: {sorted(named - there)}"
