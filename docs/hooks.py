@@ -35,9 +35,10 @@ REFERENCE = {
     "Losses": ["selfsight.losses"],
     "Views": ["selfsight.views"],
     "Probes": ["selfsight.probes"],
+    "Testing": ["selfsight.testing"],
 }
 """Pages of the reference, and what each describes."""
-MODULES = {"selfsight.methods.base", "selfsight.losses", "selfsight.views", "selfsight.probes"}
+MODULES = {"selfsight.methods.base", "selfsight.losses", "selfsight.views", "selfsight.probes", "selfsight.testing"}
 MODULE = "\n    options:\n      show_root_heading: false"
 HOME = "---\nhide: [navigation]\n---\n\n"
 

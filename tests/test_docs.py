@@ -18,9 +18,10 @@ import pytest
 import yaml
 
 import selfsight
-from conformance.battery import small_batches, small_method
+from conformance.cases import small_method
 from selfsight import arguments, cli
 from selfsight.methods import method_names
+from selfsight.testing import small_batches
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = ROOT / "docs" / "templates"

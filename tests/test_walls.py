@@ -17,7 +17,7 @@ SRC = Path(selfsight.__file__).parent
 
 # From the top down: a room imports rooms of its own layer and of those below.
 LAYERS = [
-    {"__main__"},
+    {"__main__", "testing"},
     {"cli"},
     {"arguments", "listing", "demo"},
     {"pretrain", "evaluate", "embed", "export", "distill", "report"},

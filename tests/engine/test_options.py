@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -10,15 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.append(str(Path(__file__).parents[1] / "conformance"))
-from battery import SMALL, TRANSFORMERS, small_encoder
-
 import selfsight
+from conformance.cases import CASES
 from selfsight.data.canvas import full_canvas
 from selfsight.engine.build import build_augmentation, build_method
 from selfsight.engine.settings import RULES, check_settings
 from selfsight.methods import method_names
 from selfsight.signatures import parameters
+from selfsight.testing import small_encoder
 from selfsight.views import Augmentation
 from selfsight.views.effects import OFF, TURNED
 
@@ -26,9 +24,9 @@ KNOBS = [field.name for field in fields(Augmentation)]
 
 
 def method_of(name, channels=3, **options):
-    encoder = small_encoder("vit" if name in TRANSFORMERS else "resnet")
+    encoder = small_encoder(CASES[name].encoder)
     encoder.spec = replace(encoder.spec, channels=channels)
-    return build_method(name, encoder, {**SMALL[name], **options})
+    return build_method(name, encoder, {**CASES[name].options, **options})
 
 
 def pixels_of(method, augmentation, channels=3):

@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from conformance.battery import small_method
+from conformance.cases import small_method
 from selfsight.methods import method_names
 from selfsight.methods.base import (
     Method,

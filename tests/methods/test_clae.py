@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from conformance.battery import IMAGES, SIZE, check_learns, small_batches, small_encoder, small_method, train
+from conformance.cases import small_method
 from selfsight import distributed, losses
 from selfsight.methods._dual_norm import DualNorm
 from selfsight.nets import as_encoder, load_weights, save_encoder
+from selfsight.testing import IMAGES, SIZE, check_learns, small_batches, small_encoder, train
 
 
 @pytest.fixture

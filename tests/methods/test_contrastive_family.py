@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from conformance.battery import IMAGES, SIZE, check_learns, small_batches, small_encoder, small_method
+from conformance.cases import CASES, small_method
 from selfsight import losses
 from selfsight.methods.base import Plan, unit
 from selfsight.methods.moco_v3 import MoCoV3
 from selfsight.nets import sin_cos_positions
+from selfsight.testing import IMAGES, SIZE, Learn, check_learns, small_batches, small_encoder
 
 QUEUES = ["mean_shift", "moco_v1", "moco_v2", "nnclr", "swav"]
 
@@ -145,7 +148,7 @@ def test_moco_v3_sums_both_directions_times_twice_the_temperature():
 
 
 def test_moco_v3_learns_with_a_transformer():
-    check_learns(small_method("moco_v3", encoder="vit"), steps=80)
+    check_learns("moco_v3", replace(CASES["moco_v3"], encoder="vit", learns=Learn(steps=80)))
 
 
 @pytest.mark.parametrize("name", ["debiased", "hard_negatives"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conformance.battery import IMAGES, SIZE, small_batches, small_encoder, small_method
+from conformance.cases import small_method
 from selfsight.methods._context import Direction
 from selfsight.methods.cpc_v2 import CPCV2, tile_and_stride
 from selfsight.nets import build_encoder
+from selfsight.testing import IMAGES, SIZE, small_batches, small_encoder
 from selfsight.views import Augmentation
 
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from conformance.battery import IMAGES, SIZE, check_learns, small_batches, small_encoder, small_method
+from conformance.cases import small_method
 from selfsight.engine.build import choose_optimisation
 from selfsight.engine.optimisers import build_optimiser
 from selfsight.methods.deep_infomax import DeepInfoMax
 from selfsight.nets import as_encoder, build_encoder
+from selfsight.testing import IMAGES, SIZE, check_learns, small_batches, small_encoder
 
 
 @pytest.mark.parametrize("estimator", ["info_nce", "dv"])

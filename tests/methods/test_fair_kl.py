@@ -10,12 +10,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import selfsight
-from conformance.battery import CLASSES, IMAGES, SIZE, SMALL, metadata, rows, small_batches, small_encoder, small_method
-from conformance.battery import textures as battery_textures
-from selfsight import distributed, losses
+from conformance.cases import CASES, small_method
+from selfsight import distributed, losses, testing
 from selfsight.data import ArraySource
 from selfsight.methods import method_names
 from selfsight.methods._fair_kl import FairKL
+from selfsight.testing import CLASSES, IMAGES, SIZE, metadata, small_batches, small_encoder
 
 every_method = pytest.mark.parametrize("name", method_names())
 SITES = torch.arange(2 * IMAGES) // CLASSES % 2
@@ -131,7 +131,7 @@ def losses_and_gradients(name, state, batch, sharded):
     if sharded:
         method = distributed.convert_sync_batchnorm(method)
         half = len(batch) // 2
-        batch = rows(batch, slice(distributed.rank() * half, (distributed.rank() + 1) * half))
+        batch = batch[distributed.rank() * half : (distributed.rank() + 1) * half]
     outcome = method(batch)
     outcome["loss"].backward()
     with torch.no_grad():
@@ -157,12 +157,18 @@ def source():
     known = {name: column.numpy() for name, column in metadata(36).items()}
     table = pd.DataFrame({**known, "site": [f"site {code}" for code in SITES[:36].tolist()]})
     table.loc[3, "site"] = None
-    return ArraySource(battery_textures(36)[0], table, name="textures", classes=[str(code) for code in range(CLASSES)])
+    return ArraySource(testing.textures(36)[0], table, name="textures", classes=[str(code) for code in range(CLASSES)])
 
 
 def run(out, **options):
     torch.manual_seed(0)
-    settings = {"method": "supcon", "method_options": SMALL["supcon"], "epochs": 2, "batch_size": 12, "devices": "cpu"}
+    settings = {
+        "method": "supcon",
+        "method_options": CASES["supcon"].options,
+        "epochs": 2,
+        "batch_size": 12,
+        "devices": "cpu",
+    }
     data = source()
     encoder = small_encoder()
     settings = {**settings, "image_size": SIZE, "monitor": False, "debias": "site", **options}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conformance.battery import IMAGES, SMALL, small_batches, small_method, train
+from conformance.cases import CASES, small_method
+from selfsight.testing import IMAGES, small_batches, train
 
 ALIKE = {
     "simclr": ({"loss": "nt_xent", "temperature": 0.1}, 1),
@@ -38,7 +39,7 @@ def test_the_parts_of_a_paper_give_its_gradients(name, crops):
         batch.views += [view[..., ::2, ::2] for view in batch.views]
     train(named, small_batches(named), steps=2)
     options, factor = ALIKE[name]
-    joint = joint_of(projector=SMALL[name]["projector"], **options)
+    joint = joint_of(projector=CASES[name].options["projector"], **options)
     for part in PARTS:
         if getattr(joint, part, None) is not None and hasattr(named, part):
             setattr(joint, part, getattr(named, part))

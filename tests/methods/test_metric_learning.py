@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conformance.battery import IMAGES, check_learns, small_batches, small_method
+from conformance.cases import small_method
 from selfsight.methods.metric_learning import LOSSES
+from selfsight.testing import IMAGES, check_learns, small_batches
 
 
 @pytest.mark.parametrize("loss", LOSSES[1:])

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from conformance.battery import IMAGES, SIZE, rows, small_batches, small_encoder, small_method, train
+from conformance.cases import small_method
 from selfsight import losses
 from selfsight.methods import Plan
 from selfsight.methods.barlow_twins import BarlowTwins
 from selfsight.methods.simclr import SimCLR
+from selfsight.testing import IMAGES, SIZE, small_batches, small_encoder, train
 from selfsight.views.colour import GaussianBlur
 
 
@@ -207,7 +208,7 @@ def test_mae_sees_a_quarter_and_is_judged_on_the_rest():
     visible = batch.draws["visible"]
     assert visible.shape == (IMAGES, 36 // 4)
     loss = method(batch)["loss"]
-    changed = rows(batch, slice(None))
+    changed = batch[:]
     changed.views = [view.clone() for view in batch.views]
     hidden = next(patch for patch in range(36) if patch not in visible[0].tolist())
     row, column = divmod(hidden, 6)

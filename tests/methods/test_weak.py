@@ -8,9 +8,10 @@ import re
 import pytest
 import torch
 
-from conformance.battery import IMAGES, metadata, prepare, small_batches, small_encoder, small_method
+from conformance.cases import small_method
 from selfsight import losses
 from selfsight.methods import Plan, find_method
+from selfsight.testing import IMAGES, metadata, prepare, small_batches, small_encoder
 from selfsight.views import Batch
 
 BY_VALUE = ["y_aware", "regression_thr", "regression_exp"]

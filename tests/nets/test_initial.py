@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from conformance.battery import small_batches, small_method, train
+from conformance.cases import small_method
 from selfsight.methods.dino import DINO
 from selfsight.methods.mae import MAE
 from selfsight.methods.moco_v3 import MoCoV3
 from selfsight.nets import build_encoder, draw_as_mae, draw_as_moco_v3, load_weights, save_encoder
+from selfsight.testing import small_batches, train
 
 DRAWS = {"mae": draw_as_mae, "moco_v3": draw_as_moco_v3}
 
