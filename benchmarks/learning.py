@@ -49,10 +49,10 @@ Top-1 on the 10,000 test images by kNN (cosine, k 20, weights exp(cosine / .07))
 `random` is the same encoder untrained, `pixels` the normalised images, `chance` the commonest class, all by {shown}.
 A method `learns` when it is at least {margin:.0%} over random, and over pixels; one that is only over random
 has a longer run as well. Settings are in `benchmarks/settings.py`, which says how they were found; the score
-is the last epoch's. Rows in bf16 were measured before initial weights, decay, momentum and noise of some methods
-followed their authors' code more closely (see the changelog); those that this changes most were run again, in float32,
-on another machine. The minutes are those of training on a machine that was not idle: [speed.md](speed.md)
-measures speed.
+is the last epoch's. Rows in bf16 on Intel's processors were measured before initial weights, decay, momentum and
+noise of some methods followed their authors' code more closely (see the changelog); those that this changes most were
+run again, in float32, on another machine. The minutes are those of training on a machine that was not idle:
+[speed.md](speed.md) measures speed.
 """
 
 
