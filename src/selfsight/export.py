@@ -115,8 +115,8 @@ def check_itself(out: Path, model: str | Path) -> None:
 
 def write_onnx(encoder: Encoder, out: Path, opset: int | None = None) -> None:
     """One ONNX file with a free batch axis, kept only if onnxruntime agrees with torch."""
-    from selfsight.nets.storage import write_atomically
     from selfsight.nets.to_onnx import onnx_difference, onnx_graph
+    from selfsight.outputs import write_atomically
 
     content = onnx_graph(encoder, opset).SerializeToString()
     difference = onnx_difference(encoder, content)
@@ -133,7 +133,7 @@ def write_state_dict(encoder: Encoder, out: Path) -> None:
     import torch
 
     from selfsight.nets import rebuild_snippet
-    from selfsight.nets.storage import write_atomically
+    from selfsight.outputs import write_atomically
 
     content = io.BytesIO()
     torch.save({name: value.detach().cpu() for name, value in encoder.model.state_dict().items()}, content)

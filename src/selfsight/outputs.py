@@ -68,15 +68,30 @@ def check_space(out: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, f"{out} takes {needed / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB left")
 
 
+def write_atomically(out: Path, content: bytes) -> None:
+    """Replace `out` as a whole or not at all, even when the disk fills or the power fails."""
+    with replacing(out) as stream:
+        stream.write(content)
+
+
 @contextmanager
 def replacing(out: Path) -> Iterator[IO[bytes]]:
-    """A file to write to, which takes the place of `out` at the end, when it is whole and on the disk."""
+    """A file to write to, which takes the place of `out` at the end, when it is whole and on the disk.
+
+    It lies beside `out`, so that a full disk or another file system cannot destroy what is there.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(out.parent) as stream:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())
         os.replace(stream.name, out)
+    if os.name == "posix":  # the new name itself is durable where the system can make it so
+        folder = os.open(out.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 import torch
 
-from selfsight.engine import checkpoints
-from selfsight.engine.checkpoints import read_checkpoint, save_checkpoint, write_atomically
+from selfsight.engine.checkpoints import read_checkpoint, save_checkpoint
+from selfsight.outputs import replacing
 
 KNOWN = {"names": {}, "position": {}, "method": {}}
 
@@ -51,8 +52,8 @@ class FullDisk:
 def test_a_full_disk_leaves_the_former_checkpoint(tmp_path, monkeypatch, room):
     path = tmp_path / "last.ckpt"
     save_checkpoint(path, KNOWN)
-    opened = open
-    monkeypatch.setattr(checkpoints, "open", lambda *a: FullDisk(opened(*a), room), raising=False)
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, *mode: FullDisk(opened(self, *mode), room))
     with pytest.raises(OSError, match=r"No space left.*former checkpoint is still valid.*resume"):
         save_checkpoint(path, {"step": 2, "weights": torch.zeros(10_000)})
     assert read_checkpoint(path) == KNOWN
@@ -69,12 +70,9 @@ def test_an_interrupted_write_leaves_no_trace(tmp_path):
     path = tmp_path / "summary.json"
     path.write_bytes(b"old")
 
-    def write(file):
+    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
         file.write(b"half")
         raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, write)
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["summary.json"]
 
 

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from selfsight.engine.checkpoints import write_atomically
 from selfsight.engine.run_folder import check_same_run, config_hash, open_run
 from selfsight.methods import method_name
 from selfsight.naming import RUN_MARKER, printable
-from selfsight.outputs import paths_in
+from selfsight.outputs import paths_in, write_atomically
 
 try:
     import fcntl
@@ -36,9 +35,9 @@ WRITTEN = {
     "": (
         "config.yaml", "metrics.csv", "views.png", "log.txt", "held_out.csv", "summary.json", "encoder.safetensors",
         "encoder.json", "method.safetensors", "method.json", "non_finite.pt", "evaluation*.json", "*.tmp", ".encoder.*",
-        RUN_MARKER,
+        ".selfsight-*", RUN_MARKER,
     ),
-    "checkpoints": ("last.ckpt", "last.ckpt.tmp"),
+    "checkpoints": ("last.ckpt", "last.ckpt.tmp", ".selfsight-*"),
     "tensorboard": ("events.out.tfevents.*",),
 }  # fmt: skip
 # What makes a run worth keeping; before any of it is there, another may take the folder.
@@ -156,7 +155,7 @@ class Claim:
             remove(path, marker=False)
         mark(self._descriptor, config)
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        write_atomically(path / "config.yaml", lambda file: file.write(text.encode()))
+        write_atomically(path / "config.yaml", text.encode())
         return path
 
     def watch(self, steps: Callable[[], int]) -> None:

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfsight.engine.checkpoints import write_atomically
+from selfsight.outputs import write_atomically
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -67,7 +67,7 @@ class Metrics:
         writer = csv.DictWriter(text, self._columns)
         writer.writeheader()
         writer.writerows(self._rows)
-        write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
+        write_atomically(self.path, text.getvalue().encode())
 
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from selfsight.engine.build import build_method
-from selfsight.engine.checkpoints import write_atomically
 from selfsight.engine.run_folder import Run
 from selfsight.methods.base import Method, Plan
 from selfsight.nets import EncoderSpec, rebuild
+from selfsight.outputs import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +56,8 @@ def save_method(method: Method, folder: Path, config: dict[str, Any]) -> None:
         "encoder": method.encoder.spec.to_json(),
         "state": {name: value for name, value in state.items() if not isinstance(value, Tensor)},
     }
-    write_atomically(folder / WEIGHTS, lambda file: file.write(safetensors.torch.save(tensors)))
-    write_atomically(folder / DESCRIPTION, lambda file: file.write(json.dumps(described, indent=2).encode() + b"\n"))
+    write_atomically(folder / WEIGHTS, safetensors.torch.save(tensors))
+    write_atomically(folder / DESCRIPTION, json.dumps(described, indent=2).encode() + b"\n")
 
 
 def load_method(run: str | Path | Run, module: nn.Module | None = None) -> Method:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from selfsight.data import BadImages
-from selfsight.engine.checkpoints import read_checkpoint, save_checkpoint, write_atomically
+from selfsight.engine.checkpoints import read_checkpoint, save_checkpoint
 from selfsight.engine.diagnosis import KEPT, keep
 from selfsight.engine.hardware import Hardware, describe_hardware
 from selfsight.engine.module import Training
@@ -20,6 +20,7 @@ from selfsight.engine.published import save_method
 from selfsight.engine.run_folder import config_hash
 from selfsight.methods.base import Plan
 from selfsight.nets import save_encoder
+from selfsight.outputs import write_atomically
 
 
 @dataclass
@@ -103,7 +104,7 @@ class Recorder:
             **describe_hardware(self.hardware),
         }
         text = json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n"
-        write_atomically(self.path / "summary.json", lambda file: file.write(text.encode()))
+        write_atomically(self.path / "summary.json", text.encode())
 
 
 def without_nan(value: Any) -> Any:

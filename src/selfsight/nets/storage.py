@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from selfsight.nets.building import build_encoder, create_timm, is_path, own_keywords, timm_call
 from selfsight.nets.encoder import Encoder, EncoderSpec, as_encoder
-from selfsight.outputs import replacing
+from selfsight.outputs import write_atomically
 
 WEIGHTS = "encoder.safetensors"
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
@@ -188,12 +188,6 @@ def weights_file(path: str | Path) -> Path:
     if not file.is_file():
         raise ValueError(f"no encoder at {file}: give a run folder or a .safetensors file")
     return file
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """Replace `file` as a whole or not at all, even when the disk fills or the power fails."""
-    with replacing(file) as stream:
-        stream.write(content)
 
 
 def digest(module: nn.Module) -> str:
