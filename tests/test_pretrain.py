@@ -243,7 +243,7 @@ def test_a_signal_between_two_steps_is_granted_there(run, tmp_path, monkeypatch)
     assert_same(run, train(tmp_path / "run", resume=True))
 
 
-@pytest.mark.parametrize("where", ["selfsight.engine.divide", "selfsight.gallery.draw_views"])
+@pytest.mark.parametrize("where", ["selfsight.engine.steps.divide", "selfsight.gallery.draw_views"])
 def test_a_signal_before_the_first_step_leaves_nothing(tmp_path, monkeypatch, where):
     monkeypatch.setattr(where, lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(KeyboardInterrupt, match="interrupted by SIGTERM"):
