@@ -1,14 +1,13 @@
-"""Work through canvases in chunks that fit the processor's cache, several at a time.
+"""Work through canvases in chunks that fit the processor's cache.
 
-How a batch is cut, and into how many threads, changes nothing.
+How a batch is cut, and how many threads torch has, changes nothing. Threads of Python's, each with chunks of its
+own, were tried: its lock lets two of them do little more than one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -16,61 +15,23 @@ from torch import Tensor
 from selfsight.data.canvas import Canvas
 from selfsight.views.resample import inside_extent
 
-CACHE_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
+CACHE_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}  # on a CPU for each thread
 LONG = (torch.int32, torch.int64)
 
 
-@contextmanager
-def one_thread(device: torch.device) -> Iterator[int]:
-    """On a CPU, torch's operations have a single thread inside; gives how many they had, which may each take chunks.
-
-    Operations on a chunk are too small to be shared, and threads that are called for one spin a while after it.
-    """
-    threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1:
-        yield 1
-        return
-    torch.set_num_threads(1)  # of this thread and those that begin now
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
-
-
-def for_each_chunk(
-    function: Callable[[Canvas, slice], None], canvases: Sequence[Canvas], values: Sequence[int], threads: int = 1
-) -> None:
-    """Call `function(chunk, its rows in the batch)` for all images, by threads.
+def cut(canvases: Sequence[Canvas], values: Sequence[int]) -> Iterator[tuple[Canvas, slice]]:
+    """Slices of the canvases that fit the cache, as even as can be, and their rows in the batch.
 
     values: how many float32 numbers an image of each canvas has at most while it is worked on.
     """
-    chunks = cut(canvases, values, threads)
-    if threads == 1 or len(chunks) == 1:
-        for chunk in chunks:
-            function(*chunk)
-        return
-    inference = torch.is_inference_mode_enabled()
-
-    def work(chunk: tuple[Canvas, slice]) -> None:
-        with torch.inference_mode(inference), torch.no_grad():  # which hold for one thread
-            function(*chunk)
-
-    with ThreadPoolExecutor(min(threads, len(chunks))) as pool:
-        list(pool.map(work, chunks))
-
-
-def cut(canvases: Sequence[Canvas], values: Sequence[int], threads: int) -> list[tuple[Canvas, slice]]:
-    """Slices of the canvases that fit the cache, as many for each thread, and their rows in the batch."""
-    chunks: list[tuple[Canvas, slice]] = []
     start = 0
     for canvas, count in zip(canvases, values, strict=True):
-        fitting = max(1, CACHE_BYTES.get(canvas.pixels.device.type, CACHE_BYTES["cuda"]) // (4 * count))
-        shares = threads if len(canvas) > fitting // 4 else 1  # to begin a thread takes as long as a few small images
-        parts = shares * math.ceil(len(canvas) / (fitting * shares))
+        kind = canvas.pixels.device.type
+        room = CACHE_BYTES.get(kind, CACHE_BYTES["cuda"]) * (torch.get_num_threads() if kind == "cpu" else 1)
+        parts = math.ceil(len(canvas) / max(1, room // (4 * count)))
         for chunk in canvas.chunks(math.ceil(len(canvas) / parts)):
-            chunks.append((chunk, slice(start, start + len(chunk))))
+            yield chunk, slice(start, start + len(chunk))
             start += len(chunk)
-    return chunks
 
 
 def unit_range(canvas: Canvas) -> Tensor:

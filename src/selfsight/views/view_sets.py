@@ -18,7 +18,7 @@ from selfsight.data.sizes import Size, alike, each_axis
 from selfsight.views import adjust
 from selfsight.views.augmentation import Augmentation
 from selfsight.views.batch import Batch, each_part
-from selfsight.views.chunks import for_each_chunk, one_thread, unit_range
+from selfsight.views.chunks import cut, unit_range
 from selfsight.views.colour import (
     Colour,
     ColourJitter,
@@ -218,11 +218,10 @@ class ViewSet:
         Parameters are drawn on the generator's device and moved; give a CPU generator, since
         the host reads a few of them. seed: the batch's `shared_seed`, for what methods draw by themselves.
         """
-        device = canvases[0].pixels.device
-        with torch.no_grad(), torch.autocast(device.type, enabled=False), one_thread(device) as threads:
-            return self._make(canvases, generator, seed, threads)
+        with torch.no_grad(), torch.autocast(canvases[0].pixels.device.type, enabled=False):
+            return self._make(canvases, generator, seed)
 
-    def _make(self, canvases: list[Canvas], generator: torch.Generator, seed: int, threads: int) -> Batch:
+    def _make(self, canvases: list[Canvas], generator: torch.Generator, seed: int) -> Batch:
         first = canvases[0]
         extent = torch.cat([canvas.extent for canvas in canvases])
         n, channels, dims = len(extent), first.pixels.shape[1], extent.shape[1]
@@ -235,7 +234,8 @@ class ViewSet:
         drawn = {name: draw.sample(n, generator) for name, draw in self.draws.items()}
         made = [torch.empty((view.count, n, channels, *view.made(dims)), device=extent.device) for view in self.views]
 
-        def make(chunk: Canvas, part: slice) -> None:
+        values = [channels * self._most_pixels(canvas.spatial) for canvas in canvases]
+        for chunk, part in cut(canvases, values):
             pixels = unit_range(chunk)
             for view, draw, out in zip(self.views, parameters, made, strict=True):
                 if view.count == 1:
@@ -243,9 +243,6 @@ class ViewSet:
                 else:
                     tiles = view.apply(pixels, chunk.extent, draw[part], full=chunk.uniform)
                     out[:, part] = tiles.unflatten(0, (-1, view.count)).transpose(0, 1)
-
-        values = [channels * self._most_pixels(canvas.spatial) for canvas in canvases]
-        for_each_chunk(make, canvases, values, threads)
         views = [
             torch.rot90(tile, turn, (-2, -1)).contiguous() if turn else tile
             for view, out in zip(self.views, made, strict=True)
