@@ -150,7 +150,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "A run named after a recipe has the recipe as shipped; one named after a method has the settings of",
         "`benchmarks/settings.py`, which were found with a slim encoder on held-out training images, a batch of 256,",
         "and a tenth of the epochs as warm-up. `published` is the linear probe of ResNet-18 after as many epochs in",
-        "the readme of EMP-SSL. Minutes are those of training on a machine that was not idle.",
+        "the readme of EMP-SSL, with other settings. Minutes are those of training on a machine that was not idle.",
         "",
         "| " + " | ".join(heads) + " |",
         "|" + "---|" * len(heads),
