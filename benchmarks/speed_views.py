@@ -23,7 +23,7 @@ from timing import Rates, alternately, table
 TITLE = "Views"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # name: pixels of a view, pixels of a canvas, images a batch, batches a round, probability of blur
-SCALES = {"32 px": (32, 32, 256, 8, 0.0), "224 px from 256 px": (224, 256, 32, 4, 0.5)}
+SCALES = {"32 px": (32, 32, 256, 8, 0.0), "224 px from 256 px": (224, 256, 32, 12, 0.5)}
 
 
 def run(options: argparse.Namespace) -> str:

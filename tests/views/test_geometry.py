@@ -35,6 +35,15 @@ def test_crops_lie_inside_with_area_and_ratio_as_asked(generator, extent):
     assert abs(ratio[area < 0.3].log().mean()) < 0.02
 
 
+@pytest.mark.parametrize("extent", [(64, 90), (3, 2), (20, 24, 28)])
+def test_crops_of_whole_pixels_lie_anywhere_in_the_image(generator, extent):
+    low, high = corners(RandomResizedCrop((0.01, 1.0), whole=True).sample(N, generator, torch.tensor([extent] * N)))
+    assert low.equal(low.round()) and high.equal(high.round()) and (high > low).all()
+    assert low.amin(0).tolist() == [0] * len(extent) and high.amax(0).tolist() == list(extent)
+    middle = ((low + high) / 2 / torch.tensor(extent)).mean(0)
+    assert (middle - 0.5).abs().max() < 0.02
+
+
 def test_areas_are_uniform_where_all_shapes_fit(generator):
     placement = RandomResizedCrop((0.1, 0.5)).sample(N, generator, torch.tensor([[100, 100]]).expand(N, -1))
     area = (sides(placement).prod(1) / 100**2).sort().values
@@ -101,6 +110,13 @@ def test_a_rotation_keeps_lengths_and_handedness():
     matrix = rotation(torch.tensor([0.3, -1.2]), (0, 2), 3)
     torch.testing.assert_close(matrix @ matrix.transpose(1, 2), torch.eye(3).expand(2, -1, -1))
     torch.testing.assert_close(torch.linalg.det(matrix), torch.ones(2))
+
+
+def test_which_views_are_boxes_of_whole_pixels():
+    whole = RandomResizedCrop(whole=True)
+    assert Geometry(whole, (Flip(), Flip(axis=0))).of_whole_pixels
+    for geometry in (Geometry(RandomResizedCrop()), Geometry(whole, (Affine(shift=0.1),)), Geometry(CentreCrop())):
+        assert not geometry.of_whole_pixels
 
 
 def test_only_rotations_need_the_general_resampling():

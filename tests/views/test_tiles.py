@@ -66,7 +66,7 @@ def test_the_draw_follows_the_generator_and_not_the_chunks(canvas, augmentation,
     together = draw(views, [canvas]).views
     assert all(a.equal(b) for a, b in zip(together, draw(views, [canvas]).views, strict=True))
     assert not together[0].equal(draw(views, [canvas], seed=1).views[0])
-    monkeypatch.setitem(chunks.CACHE_BYTES, "cpu", 3 * 4 * 3 * 36 * 36)
+    monkeypatch.setitem(chunks.CHUNK_BYTES, "cpu", 3 * 4 * 3 * 36 * 36)
     parts = [next(canvas.map(lambda t, s=s: t[s]).chunks(11)) for s in (slice(0, 4), slice(4, 11))]
     for whole, chunked in zip(together, draw(views, parts).views, strict=True):
         torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-5)

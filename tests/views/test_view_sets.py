@@ -21,8 +21,9 @@ from selfsight.views import (
     rotations,
     two_views,
 )
-from selfsight.views.chunks import unit_range
+from selfsight.views.chunks import Chunk, unit_range
 from selfsight.views.geometry import CentreCrop, Flip, RandomResizedCrop
+from selfsight.views.resample import read_box
 
 EVERY = Augmentation(rotate=15, shift=0.1, solarize=0.3, noise=0.5, cutout=0.5)
 PLAIN = Augmentation(flip=0, jitter_p=0, grayscale=0, blur=0)
@@ -44,7 +45,7 @@ def test_the_draw_follows_the_generator_and_not_the_chunks(canvas, augmentation,
     together = draw(views, [canvas]).views
     assert all(a.equal(b) for a, b in zip(together, draw(views, [canvas]).views, strict=True))
     assert not together[0].allclose(together[1]) and not together[0].equal(draw(views, [canvas], seed=1).views[0])
-    monkeypatch.setitem(chunks.CACHE_BYTES, "cpu", 3 * 4 * 3 * 32 * 32)
+    monkeypatch.setitem(chunks.CHUNK_BYTES, "cpu", 3 * 4 * 3 * 32 * 32)
     for whole, chunked in zip(together, draw(views, [canvas]).views, strict=True):
         torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-5)
     parts = [next(canvas.map(lambda t, s=s: t[s]).chunks(11)) for s in (slice(0, 4), slice(4, 11))]
@@ -96,7 +97,8 @@ def test_an_image_of_the_views_size_is_read_as_it_is_and_as_resampling_reads_it(
     (fast,) = draw(original(size), [canvas]).views
     assert fast.equal(unit_range(canvas))
     (view,) = original(size).views
-    resampled = view.apply(unit_range(canvas), canvas.extent, view.sample(5, torch.Generator(), canvas.extent))
+    place = view.sample(5, torch.Generator(), canvas.extent).placement
+    resampled = read_box(unit_range(canvas), canvas.extent, place, view.shape(len(sides)))
     torch.testing.assert_close(fast, resampled, rtol=0, atol=5e-6)
 
 
@@ -190,10 +192,43 @@ def test_large_views_are_read_by_taps_as_by_matrices(dims):
     pixels = torch.rand(3, 1, *(52, 60, 50)[:dims])
     view = two_views(56, replace(PLAIN, flip=0.5)).views[0]
     drawn = view.sample(3, torch.Generator().manual_seed(0), torch.tensor(pixels.shape[2:]).expand(3, -1))
-    assert drawn.taps is not None
-    extent = torch.tensor(pixels.shape[2:]).expand(3, -1)
-    by_matrices = view.apply(pixels, extent, replace(drawn, taps=None))
-    torch.testing.assert_close(view.apply(pixels, extent, drawn), by_matrices, rtol=0, atol=1e-6)
+    canvas = full_canvas(pixels, value_range=(0.0, 1.0))
+    by_matrices = read_box(pixels, canvas.extent, drawn.placement, (56,) * dims)
+    torch.testing.assert_close(view.apply(Chunk(canvas), drawn), by_matrices, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_large_views_of_bytes_are_torchvisions_crops(channels):
+    pixels = torch.randint(0, 256, (8, channels, 90, 72), dtype=torch.uint8)
+    batch = draw(two_views((64, 50), replace(PLAIN, flip=0.5)), [full_canvas(pixels)])
+    mirrored = 0
+    for view, place in zip(batch.views, batch.places, strict=True):
+        for image, shown, centre, axes in zip(pixels, view, place.centre, place.axes, strict=True):
+            half = axes.diagonal()
+            (top, left), (height, width) = (centre - half.abs()).tolist(), (2 * half.abs()).tolist()
+            assert all(number == int(number) for number in (top, left, height, width))
+            box = (int(number) for number in (top, left, height, width))
+            expected = reference.resized_crop(image, *box, [64, 50], antialias=True)
+            mirrored += bool(half[1] < 0)
+            assert shown.equal((expected.flip(-1) if half[1] < 0 else expected).float() * (1 / 255))
+    assert 0 < mirrored < 16
+
+
+def test_bytes_that_fill_a_part_of_their_range_are_not_rounded():
+    canvas = full_canvas(torch.randint(0, 2, (4, 1, 80, 80), dtype=torch.uint8), value_range=(0.0, 1.0))
+    (view,) = ViewSet((random_view(64, PLAIN),))([canvas], torch.Generator().manual_seed(0)).views
+    assert ((view > 0.1) & (view < 0.9)).float().mean() > 0.1
+
+
+def test_padding_and_other_devices_read_the_same_large_views():
+    pixels = torch.nn.functional.interpolate(torch.rand(6, 3, 9, 9) * 255, size=(80, 96), mode="bicubic").clamp(0, 255)
+    extent = torch.tensor([[80, 96], [60, 96], [80, 70], [64, 64], [80, 96], [71, 83]])
+    canvas = Canvas(pixels.byte(), extent, torch.arange(6))
+    view = random_view(64, replace(PLAIN, flip=0.5))
+    drawn = view.sample(6, torch.Generator().manual_seed(0), extent)
+    rounded = view.apply(Chunk(canvas), drawn)
+    exact = read_box(unit_range(canvas), extent, drawn.placement, (64, 64))
+    assert (rounded - exact)[..., 2:-2, 2:-2].abs().max() < 1.5 / 255  # beyond the box there is nothing to be read
 
 
 def test_without_small_crops_the_scale_is_that_of_all_views():

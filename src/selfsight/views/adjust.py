@@ -1,6 +1,7 @@
 """Adjust pixels in [0, 1] by given amounts: pure functions, equal to torchvision's functional.
 
-Images are `(n, C, *S)` in two or three dimensions; amounts are `(n,)`, one for each image.
+Images are `(n, C, *S)` in two or three dimensions; amounts are `(n,)`, one for each image. Some write their
+result to `out` where that is given, which may be the images themselves.
 Saturation, hue and grey are defined for three channels. They leave a fourth, which is alpha, as it is,
 and other data altogether.
 """
@@ -18,28 +19,29 @@ TINY = 1e-30
 NEGLIGIBLE = 1e-8  # beside 1 in single precision
 
 
-def brightness(x: Tensor, factor: Tensor) -> Tensor:
+def brightness(x: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
     """Pixels times `factor`."""
-    return (x * _each(factor, x)).clamp_(0, 1)
+    return torch.mul(x, _each(factor, x), out=out).clamp_(0, 1)
 
 
-def contrast(x: Tensor, factor: Tensor) -> Tensor:
+def contrast(x: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
     """Pixels' distance from the image's mean grey level times `factor`."""
     mean = luma(x).mean(-1).flatten(1).mean(1)  # of rows first: one sum over an image would follow the threads
-    return (x * _each(factor, x)).add_(_each(mean * (1 - factor), x)).clamp_(0, 1)
+    return torch.mul(x, _each(factor, x), out=out).add_(_each(mean * (1 - factor), x)).clamp_(0, 1)
 
 
-def saturation(x: Tensor, factor: Tensor) -> Tensor:
+def saturation(x: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
     """Pixels' distance from their own grey level times `factor`."""
     if x.shape[1] == 4:
         return torch.cat([saturation(x[:, :3], factor), x[:, 3:]], 1)
     if x.shape[1] != 3:
         return x
     factor = _each(factor, x)
-    return (x * factor).add_(luma(x).mul_(1 - factor)).clamp_(0, 1)
+    grey = luma(x).mul_(1 - factor)
+    return torch.mul(x, factor, out=out).add_(grey).clamp_(0, 1)
 
 
-def hue(x: Tensor, shift: Tensor) -> Tensor:
+def hue(x: Tensor, shift: Tensor, out: Tensor | None = None) -> Tensor:
     """Hue turned by `shift` in [-0.5, 0.5], a fraction of the colour circle.
 
     Exact, and without the way to HSV and back: turning the hue keeps an image's largest and
@@ -60,7 +62,7 @@ def hue(x: Tensor, shift: Tensor) -> Tensor:
     way = (below - difference.abs()).abs_().add_(below, alpha=2)
     angle = way.copysign_(difference).div_(circle.clamp_min(TINY))
     angle = angle.add_(1 + shift.view(-1, *[1] * (x.ndim - 2))).frac_()
-    turned = torch.empty_like(x)
+    turned = torch.empty_like(x) if out is None else out
     torch.addcmul(bottom - chroma, circle, (angle - 1 / 2).abs_().clamp_(1 / 6, 2 / 6), out=turned[:, 0])
     peak = torch.add(bottom, chroma, alpha=2)
     torch.addcmul(peak, circle, (angle - 1 / 3).abs_().clamp_(1 / 6, 2 / 6), value=-1, out=turned[:, 1])

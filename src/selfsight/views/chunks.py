@@ -1,13 +1,16 @@
-"""Work through canvases in chunks that fit the processor's cache.
+"""Work through canvases in chunks that stay in the processor's cache and in memory that is at hand.
 
-How a batch is cut, and how many threads torch has, changes nothing. Threads of Python's, each with chunks of its
-own, were tried: its lock lets two of them do little more than one.
+How a batch is cut, and how many threads torch has, changes nothing, unless a batch of small images has fewer of them
+than there are threads: then these share a matrix product in ways of their own, and its last digits differ. Threads of
+Python's, each with chunks of its own, were tried: they wait for Python's lock longer than torch's for each other.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,23 +18,35 @@ from torch import Tensor
 from selfsight.data.canvas import Canvas
 from selfsight.views.resample import inside_extent
 
-CACHE_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}  # on a CPU for each thread
+# on a CPU less than a huge page: what is larger torch has from the system each time anew, zeroed page by page
+CHUNK_BYTES = {"cpu": (2 << 20) - 1, "cuda": 256 << 20}
 LONG = (torch.int32, torch.int64)
 
 
 def cut(canvases: Sequence[Canvas], values: Sequence[int]) -> Iterator[tuple[Canvas, slice]]:
-    """Slices of the canvases that fit the cache, as even as can be, and their rows in the batch.
+    """Slices of the canvases of at most `CHUNK_BYTES`, as even as can be, and their rows in the batch.
 
     values: how many float32 numbers an image of each canvas has at most while it is worked on.
     """
     start = 0
     for canvas, count in zip(canvases, values, strict=True):
-        kind = canvas.pixels.device.type
-        room = CACHE_BYTES.get(kind, CACHE_BYTES["cuda"]) * (torch.get_num_threads() if kind == "cpu" else 1)
+        room = CHUNK_BYTES.get(canvas.pixels.device.type, CHUNK_BYTES["cuda"])
         parts = math.ceil(len(canvas) / max(1, room // (4 * count)))
         for chunk in canvas.chunks(math.ceil(len(canvas) / parts)):
             yield chunk, slice(start, start + len(chunk))
             start += len(chunk)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some images of a canvas, to be read by several views."""
+
+    canvas: Canvas
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """In [0, 1], made when a view first wants them."""
+        return unit_range(self.canvas)
 
 
 def unit_range(canvas: Canvas) -> Tensor:

@@ -21,7 +21,7 @@ Parameters = dict[str, Any]
 
 
 class Colour(Protocol):
-    """A random change of pixels."""
+    """A random change of pixels. `apply` may write to the pixels that it is given."""
 
     def sample(self, n: int, generator: torch.Generator) -> Parameters: ...
 
@@ -39,7 +39,10 @@ def to_device(parameters: Parameters, device: torch.device) -> Parameters:
 
 
 def where_chosen(x: Tensor, parameters: Parameters, function: Callable[..., Tensor]) -> Tensor:
-    """`function(x, **others)` where the parameter `chosen` is true, else `x`."""
+    """`function(x, **others, out=...)` where the parameter `chosen` is true, else `x`.
+
+    out: where `function` may write its result, if it likes to; or None.
+    """
     others = dict(parameters)
     chosen = others.pop("chosen")
     if x.device.type == "cpu":  # no queue to hold up: work on the chosen images alone
@@ -47,9 +50,10 @@ def where_chosen(x: Tensor, parameters: Parameters, function: Callable[..., Tens
         if not len(index):
             return x
         if len(index) == len(x):
-            return function(x, **others)
-        return x.index_copy(0, index, function(x[index], **{name: value[index] for name, value in others.items()}))
-    return torch.where(chosen.view(-1, *[1] * (x.ndim - 1)), function(x, **others), x)
+            return function(x, **others, out=x).contiguous()  # grey has one channel thrice
+        part = x[index]
+        return x.index_copy_(0, index, function(part, **{name: v[index] for name, v in others.items()}, out=part))
+    return torch.where(chosen.view(-1, *[1] * (x.ndim - 1)), function(x, **others, out=None), x)
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,9 @@ class ColourJitter:
         amounts = dict(parameters)
         order = amounts.pop("order")
 
-        def change(x: Tensor, **amounts: Tensor) -> Tensor:
+        def change(x: Tensor, out: Tensor | None, **amounts: Tensor) -> Tensor:
             for name in order:
-                x = getattr(adjust, name)(x, amounts[name])
+                x = getattr(adjust, name)(x, amounts[name], out)
             return x
 
         return where_chosen(x, amounts, change)
@@ -99,7 +103,7 @@ class Grayscale:
         return {"chosen": happens(n, self.p, generator)}
 
     def apply(self, x: Tensor, parameters: Parameters) -> Tensor:
-        return where_chosen(x, parameters, adjust.grayscale)
+        return where_chosen(x, parameters, lambda x, out: adjust.grayscale(x))
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class GaussianBlur:
 
     def apply(self, x: Tensor, parameters: Parameters) -> Tensor:
         kernel_size = self.taps(min(x.shape[2:]))
-        return where_chosen(x, parameters, lambda x, sigma: adjust.gaussian_blur(x, sigma, kernel_size))
+        return where_chosen(x, parameters, lambda x, sigma, out: adjust.gaussian_blur(x, sigma, kernel_size))
 
     @staticmethod
     def taps(shortest: int) -> int:
@@ -138,7 +142,7 @@ class Solarize:
 
     def apply(self, x: Tensor, parameters: Parameters) -> Tensor:
         threshold = x.new_full((), self.threshold)
-        return where_chosen(x, parameters, lambda x: adjust.solarize(x, threshold))
+        return where_chosen(x, parameters, lambda x, out: adjust.solarize(x, threshold))
 
 
 @dataclass(frozen=True)

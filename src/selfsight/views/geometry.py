@@ -60,15 +60,17 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """A box of random area and shape inside the image, as torchvision's, without rounding.
+    """A box of random area and shape inside the image, as torchvision's.
 
     The area is uniform in `scale` and the ratio of width to height log-uniform in `ratio`;
     of ten tries the first that fits counts, else the largest central box of allowed shape.
     In 3-D `scale` is the volume, and `ratio` that of height and of width to depth.
+    whole: whether the box begins and ends between pixels, as torchvision's does; else it may anywhere.
     """
 
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    whole: bool = False
 
     def sample(self, n: int, generator: torch.Generator, extent: Tensor) -> Placement:
         dims = extent.shape[1]
@@ -83,7 +85,12 @@ class RandomResizedCrop:
         chosen = tries.gather(1, first).squeeze(1)
         found = fits.any(1)[:, None]
         sizes = torch.where(found, chosen, self._largest(sides))
-        corner = torch.where(found, corner, 0.5) * (sides - sizes)
+        corner = torch.where(found, corner, 0.5)
+        if self.whole:
+            sizes = sizes.round().clamp_min(1)
+            corner = (corner * (sides - sizes + 1)).floor().minimum(sides - sizes)
+        else:
+            corner = corner * (sides - sizes)
         return box(corner + sizes / 2, sizes)
 
     def _largest(self, sides: Tensor) -> Tensor:
@@ -175,6 +182,12 @@ class Geometry:
     def upright(self) -> bool:
         """Whether every view is an upright box, mirrored or not."""
         return all(step.upright for step in self.steps)
+
+    @property
+    def of_whole_pixels(self) -> bool:
+        """Whether every view is an upright box that begins and ends between pixels, mirrored or not."""
+        whole = isinstance(self.crop, RandomResizedCrop) and self.crop.whole
+        return whole and all(isinstance(step, Flip) for step in self.steps)
 
     def is_whole(self, sides: tuple[int, ...]) -> bool:
         """Whether every view is the whole image as it lies, where that has these `sides`."""

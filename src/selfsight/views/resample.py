@@ -6,7 +6,7 @@ the level of an average-pooled pyramid that fits the scale. Beyond the image's e
 mirror image. Padding has no weight in either, but it must be finite.
 
 The weights of `read_box` along an axis are a matrix over all pixels, nearly all of them 0. On a CPU
-`box_taps` and `read_taps` do the same by the few pixels that count.
+`box_taps` and `read_taps` do the same by the few pixels that count, and `read_bytes` does it in whole numbers.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor
 from selfsight.views.geometry import Placement
 
 POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
+MOST_CARRIED = 0.75  # of an axis, where leaving the rest behind would cost more
 MOST_SHRINK = 1.25  # of one level by bilinear samples; more would alias
 
 
@@ -110,7 +111,10 @@ def read_taps(x: Tensor, taps: Sequence[Taps]) -> Tensor:
     near: list[Taps] = []
     for axis, each in enumerate(taps, 2):  # what no tap reads need not be carried along
         first, last = (int(end) for end in each.index.aminmax())
-        x = x.narrow(axis, first, last + 1 - first)
+        if last + 1 - first > MOST_CARRIED * x.shape[axis]:
+            first = 0
+        else:
+            x = x.narrow(axis, first, last + 1 - first)
         near.append(Taps(each.index - first, each.weight))
     for each in near:  # the first axis is read and becomes the last: after all of them they are in order again
         x = _read_first_axis(x, each).movedim(2, -1)
@@ -124,6 +128,25 @@ def _read_first_axis(x: Tensor, taps: Taps) -> Tensor:
     weight = taps.weight[:, None].expand(-1, channels, -1, -1).flatten(0, 2)
     out = F.embedding_bag(index, x.reshape(n * channels * length, -1), per_sample_weights=weight, mode="sum")
     return out.view(n, channels, -1, *rest)
+
+
+def read_bytes(pixels: Tensor, placement: Placement, size: tuple[int, ...]) -> Tensor:
+    """Views `(n, C, *size)` uint8 of upright boxes that begin and end between `pixels` `(n, C, H, W)` uint8, on a CPU.
+
+    What `read_box` reads, rounded, but that nothing is read beyond the box: torchvision's
+    `resized_crop(antialias=True)` bit for bit.
+    """
+    half = placement.axes.diagonal(dim1=1, dim2=2)
+    first, last = ((placement.centre + side * half.abs()).round().int().tolist() for side in (-1, 1))
+    views = pixels.new_empty((*pixels.shape[:2], *size))
+    for image, view, (top, left), (bottom, right) in zip(pixels, views, first, last, strict=True):
+        crop = image[None, :, top:bottom, left:right]
+        view.copy_(F.interpolate(crop, size, mode="bilinear", antialias=True)[0])
+    for axis in range(len(size)):
+        mirrored = (half[:, axis] < 0).nonzero().squeeze(1)
+        if len(mirrored):
+            views[mirrored] = views[mirrored].flip(2 + axis)
+    return views
 
 
 def read_affine(pixels: Tensor, extent: Tensor, placement: Placement, size: tuple[int, ...]) -> Tensor:

@@ -18,7 +18,7 @@ from selfsight.data.sizes import Size, alike, each_axis
 from selfsight.views import adjust
 from selfsight.views.augmentation import Augmentation
 from selfsight.views.batch import Batch, each_part
-from selfsight.views.chunks import cut, unit_range
+from selfsight.views.chunks import Chunk, cut
 from selfsight.views.colour import (
     Colour,
     ColourJitter,
@@ -33,10 +33,10 @@ from selfsight.views.colour import (
 )
 from selfsight.views.geometry import Affine, CentreCrop, Crop, Flip, Geometry, Placement, RandomResizedCrop, Step
 from selfsight.views.masks import Sampler
-from selfsight.views.resample import Taps, box_taps, read_affine, read_box, read_taps
+from selfsight.views.resample import box_taps, read_affine, read_box, read_bytes, read_taps
 from selfsight.views.tiles import Tiles
 
-SMALL = 48  # pixels a side up to which views are read faster by a product with a matrix than by taps
+SMALL = 48  # pixels a side up to which a CPU reads an image faster by a product with a matrix than by taps
 
 
 @dataclass(frozen=True)
@@ -91,28 +91,13 @@ class View:
             placement = self.geometry.sample(n, generator, extent)
         corners = None if self.tiles is None else self.tiles.sample(n, generator).to(extent.device)
         drawn = [to_device(colour.sample(n * self.count, generator), extent.device) for colour in self.colour]
-        shape, taps = self.shape(extent.shape[1]), None
-        if self.geometry.upright and extent.device.type == "cpu" and max(shape) > SMALL:
-            taps = box_taps(extent, placement, shape)
-        return Draw(placement, drawn, corners, taps)
+        return Draw(placement, drawn, corners)
 
-    def apply(
-        self, pixels: Tensor, extent: Tensor, draw: Draw, *, full: bool = False, out: Tensor | None = None
-    ) -> Tensor:
-        """The view `(n, C, *size)` of `pixels` in [0, 1], or its tiles `(n * count, C, *size)`, those of
-        an image side by side; quarter turns come later.
-
-        full: whether every image fills the canvas; where the view is that as it is, nothing is resampled.
-        out: where to write the view.
+    def apply(self, chunk: Chunk, draw: Draw, out: Tensor | None = None) -> Tensor:
+        """The view `(n, C, *size)` of the chunk's images in [0, 1], or its tiles `(n * count, C, *size)`, those of
+        an image side by side; quarter turns come later. out: where to write the view.
         """
-        sides, shape = tuple(pixels.shape[2:]), self.shape(extent.shape[1])
-        if full and sides == shape and self.geometry.is_whole(sides):
-            x = pixels
-        elif draw.taps is not None:
-            x = read_taps(pixels, draw.taps)
-        else:
-            read = read_box if self.geometry.upright else read_affine
-            x = read(pixels, extent, draw.placement, shape)
+        x = self.read(chunk, draw.placement)
         if self.tiles is not None and draw.corners is not None:
             x = self.tiles.cut(x, draw.corners)
         for colour, parameters in zip(self.colour, draw.colour, strict=True):
@@ -120,6 +105,26 @@ class View:
         if self.mean is not None and self.std is not None:
             return adjust.normalise(x, self.mean, self.std, out)
         return x if out is None else out.copy_(x)
+
+    def read(self, chunk: Chunk, placement: Placement) -> Tensor:
+        """The view before its colours change, in whichever way is fastest; it may be written to if they do."""
+        canvas, sides = chunk.canvas, chunk.canvas.spatial
+        shape = self.shape(len(sides))
+        if canvas.uniform and sides == shape and self.geometry.is_whole(sides):
+            return chunk.pixels.clone() if self.colour else chunk.pixels
+        if self.reads_bytes(canvas):
+            return read_bytes(canvas.pixels, placement, shape).to(torch.float32).mul_(1 / 255)
+        if not self.geometry.upright:
+            return read_affine(chunk.pixels, canvas.extent, placement, shape)
+        if canvas.pixels.is_cuda or max(*sides, *shape) <= SMALL:
+            return read_box(chunk.pixels, canvas.extent, placement, shape)
+        return read_taps(chunk.pixels, box_taps(canvas.extent, placement, shape))
+
+    def reads_bytes(self, canvas: Canvas) -> bool:
+        """Whether it is read in whole numbers: of images whose values are all that a byte can be, this loses little."""
+        pixels, full_range = canvas.pixels, canvas.value_range == (0, 255)
+        images = pixels.dtype == torch.uint8 and pixels.ndim == 4 and full_range
+        return images and not pixels.is_cuda and self.geometry.of_whole_pixels
 
     def check(self, channels: int, dims: int) -> None:
         """Raise a `ValueError` unless mean and std suit images of `channels`, and tiles their axes."""
@@ -148,14 +153,12 @@ class Draw:
     placement: Placement
     colour: list[Parameters]
     corners: Tensor | None = None
-    taps: list[Taps] | None = None
 
     def __getitem__(self, part: slice) -> Draw:
         count = 1 if self.corners is None else self.corners.shape[1]
         each = slice(part.start * count, part.stop * count)
         corners = None if self.corners is None else self.corners[part]
-        taps = None if self.taps is None else [axis[part] for axis in self.taps]
-        return Draw(self.placement[part], [rows(parameters, each) for parameters in self.colour], corners, taps)
+        return Draw(self.placement[part], [rows(parameters, each) for parameters in self.colour], corners)
 
 
 @dataclass(frozen=True)
@@ -234,14 +237,14 @@ class ViewSet:
         drawn = {name: draw.sample(n, generator) for name, draw in self.draws.items()}
         made = [torch.empty((view.count, n, channels, *view.made(dims)), device=extent.device) for view in self.views]
 
-        values = [channels * self._most_pixels(canvas.spatial) for canvas in canvases]
-        for chunk, part in cut(canvases, values):
-            pixels = unit_range(chunk)
+        values = [channels * self._most_pixels(canvas) for canvas in canvases]
+        for canvas, part in cut(canvases, values):
+            chunk = Chunk(canvas)
             for view, draw, out in zip(self.views, parameters, made, strict=True):
                 if view.count == 1:
-                    view.apply(pixels, chunk.extent, draw[part], full=chunk.uniform, out=out[0, part])
+                    view.apply(chunk, draw[part], out[0, part])
                 else:
-                    tiles = view.apply(pixels, chunk.extent, draw[part], full=chunk.uniform)
+                    tiles = view.apply(chunk, draw[part])
                     out[:, part] = tiles.unflatten(0, (-1, view.count)).transpose(0, 1)
         views = [
             torch.rot90(tile, turn, (-2, -1)).contiguous() if turn else tile
@@ -260,11 +263,12 @@ class ViewSet:
         ]
         return Batch(views, index, metadata, drawn, places, seed)
 
-    def _most_pixels(self, spatial: tuple[int, ...]) -> int:
-        """Of an image on its way from a canvas to the views."""
-        shapes = [math.prod(view.shape(len(spatial))) for view in self.views]
-        tiles = [view.count * math.prod(view.made(len(spatial))) for view in self.views]
-        return max(math.prod(spatial), *shapes, *tiles)
+    def _most_pixels(self, canvas: Canvas) -> int:
+        """Of an image in single precision, on its way from a canvas to the views."""
+        dims, as_bytes = len(canvas.spatial), all(view.reads_bytes(canvas) for view in self.views)
+        shapes = [math.prod(view.shape(dims)) for view in self.views]
+        tiles = [view.count * math.prod(view.made(dims)) for view in self.views]
+        return max(0 if as_bytes else math.prod(canvas.spatial), *shapes, *tiles)
 
 
 def tile_places(view: View, draw: Draw, dims: int) -> list[Placement]:
@@ -364,8 +368,9 @@ def _cut(tiles: Tiles, augmentation: Augmentation | None) -> ViewSet:
 
 
 def random_view(size: Size, augmentation: Augmentation) -> View:
-    """One random view by the settings of one view."""
-    crop: Crop = RandomResizedCrop(augmentation.scale, augmentation.ratio)
+    """One random view by the settings of one view; large ones of whole pixels, which a CPU reads faster."""
+    large = (size if isinstance(size, int) else max(size)) > SMALL
+    crop: Crop = RandomResizedCrop(augmentation.scale, augmentation.ratio, whole=large)
     steps: list[Step] = []
     if augmentation.rotate or augmentation.shift:
         steps.append(Affine(augmentation.rotate, augmentation.shift))
