@@ -131,14 +131,14 @@ def _read_first_axis(x: Tensor, taps: Taps) -> Tensor:
 
 
 def read_bytes(pixels: Tensor, placement: Placement, size: tuple[int, ...]) -> Tensor:
-    """Views `(n, C, *size)` uint8 of upright boxes that begin and end between `pixels` `(n, C, H, W)` uint8, on a CPU.
+    """Views `(n, C, *size)` of upright boxes that begin and end between `pixels` `(n, C, H, W)` uint8, on a CPU.
 
-    What `read_box` reads, rounded, but that nothing is read beyond the box: torchvision's
+    What `read_box` reads, in whole numbers, but that nothing is read beyond the box: torchvision's
     `resized_crop(antialias=True)` bit for bit.
     """
     half = placement.axes.diagonal(dim1=1, dim2=2)
     first, last = ((placement.centre + side * half.abs()).round().int().tolist() for side in (-1, 1))
-    views = pixels.new_empty((*pixels.shape[:2], *size))
+    views = torch.empty((*pixels.shape[:2], *size))
     for image, view, (top, left), (bottom, right) in zip(pixels, views, first, last, strict=True):
         crop = image[None, :, top:bottom, left:right]
         view.copy_(F.interpolate(crop, size, mode="bilinear", antialias=True)[0])

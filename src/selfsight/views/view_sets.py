@@ -113,7 +113,7 @@ class View:
         if canvas.uniform and sides == shape and self.geometry.is_whole(sides):
             return chunk.pixels.clone() if self.colour else chunk.pixels
         if self.reads_bytes(canvas):
-            return read_bytes(canvas.pixels, placement, shape).to(torch.float32).mul_(1 / 255)
+            return read_bytes(canvas.pixels, placement, shape).mul_(1 / 255)
         if not self.geometry.upright:
             return read_affine(chunk.pixels, canvas.extent, placement, shape)
         if canvas.pixels.is_cuda or max(*sides, *shape) <= SMALL:
