@@ -79,6 +79,19 @@ def test_volumes_whose_sides_differ(method, tmp_path):
     assert one.config["image_size"] == 12
 
 
+def test_targets_made_for_images_are_refused_for_volumes(tmp_path):
+    encoder = as_encoder(Volumes(), image_size=DEEP, channels=1)
+    data = images(14, 18, 22)
+    with pytest.raises(ValueError, match=r"not volumes: use hog=0, local_std=0, scattering=0"):
+        train(data, "mv_mr", tmp_path / "run", encoder=encoder, channels=1)
+    options = {**METHODS["mv_mr"], "hog": 0, "local_std": 0, "scattering": 0}
+    keywords = {"epochs": 1, "batch_size": 6, "monitor": False, "devices": "cpu", "channels": 1}
+    run = selfsight.pretrain(
+        data, method="mv_mr", method_options=options, encoder=encoder, out=tmp_path / "run", **keywords
+    )
+    assert run.summary["finished"]
+
+
 def test_a_size_for_each_axis_on_the_shell(tmp_path):
     np.save(tmp_path / "images.npy", images(30, 40))
     arguments = ["--method", "simclr", "--encoder", "resnet_slim", "--epochs", "1", "--batch_size", "6"]

@@ -192,6 +192,10 @@ def readable(error: Exception, prefix: str = "") -> str:
     key, rest = found.groups()
     rest = re.sub(r"Does not validate .*?Errors: - (.*) Given value type: \w+ Given value: ", r"\1. Got value: ", rest)
     rest = rest.replace(" - Expected", " or expected")
+    values = re.findall(r"Got value: (.*?)(?= or expected|$)", rest)
+    if len(values) > 1:  # one complaint for each type that it might have had
+        types = dict.fromkeys(re.findall(r"[Ee]xpected an? (\w+)", rest))
+        rest = f"Expected {' or '.join(name for name in types if name != 'NoneType')}. Got value: {values[-1]}"
     choices = re.search(r"Literal\[(.*?)\].*Got value: (\S+)", rest)
     if choices:
         names, value = re.findall(r"'([^']*)'", choices[1]), choices[2]

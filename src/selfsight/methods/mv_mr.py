@@ -66,6 +66,10 @@ class MVMR(Method):
             "local_std": local_std,
             "scattering": scattering,
         }
+        made_for_images = [name for name in ("hog", "local_std", "scattering") if self.weights[name]]
+        if made_for_images and len(encoder.spec.size) != 2:
+            zero = ", ".join(f"{name}=0" for name in made_for_images)
+            raise ValueError(f"{', '.join(made_for_images)} describe images of two axes, not volumes: use {zero}")
         self.scattering = targets.Scattering()
 
     def idle(self) -> dict[str, str]:
