@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,6 @@ from selfsight.pretrain import pretrain
 if TYPE_CHECKING:
     from selfsight.engine import Run
     from selfsight.nets import Encoder
-
-# torch then has large tensors of huge pages, which on Linux CPUs makes training up to half as fast again: of small
-# ones the system zeroes each anew for every tensor. torch reads this when it makes its first tensor.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __all__ = ["embed", "evaluate", "export", "load_encoder", "open_run", "pretrain"]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from selfsight.data.canvas import Canvas
 from selfsight.views.resample import inside_extent
 
-# on a CPU less than a huge page: what is larger torch has from the system each time anew, zeroed page by page
+# on a CPU less than a huge page: what is larger may be had from the system each time anew, zeroed page by page
 CHUNK_BYTES = {"cpu": (2 << 20) - 1, "cuda": 256 << 20}
 LONG = (torch.int32, torch.int64)
 
