@@ -116,7 +116,7 @@ class View:
             return read_bytes(canvas.pixels, placement, shape).mul_(1 / 255)
         if not self.geometry.upright:
             return read_affine(chunk.pixels, canvas.extent, placement, shape)
-        if canvas.pixels.is_cuda or max(*sides, *shape) <= SMALL:
+        if canvas.pixels.device.type != "cpu" or max(*sides, *shape) <= SMALL:
             return read_box(chunk.pixels, canvas.extent, placement, shape)
         return read_taps(chunk.pixels, box_taps(canvas.extent, placement, shape))
 
@@ -124,7 +124,7 @@ class View:
         """Whether it is read in whole numbers: of images whose values are all that a byte can be, this loses little."""
         pixels, full_range = canvas.pixels, canvas.value_range == (0, 255)
         images = pixels.dtype == torch.uint8 and pixels.ndim == 4 and full_range
-        return images and not pixels.is_cuda and self.geometry.of_whole_pixels
+        return images and pixels.device.type == "cpu" and self.geometry.of_whole_pixels
 
     def check(self, channels: int, dims: int) -> None:
         """Raise a `ValueError` unless mean and std suit images of `channels`, and tiles their axes."""
@@ -369,8 +369,8 @@ def _cut(tiles: Tiles, augmentation: Augmentation | None) -> ViewSet:
 
 def random_view(size: Size, augmentation: Augmentation) -> View:
     """One random view by the settings of one view; large ones of whole pixels, which a CPU reads faster."""
-    large = (size if isinstance(size, int) else max(size)) > SMALL
-    crop: Crop = RandomResizedCrop(augmentation.scale, augmentation.ratio, whole=large)
+    whole = max(each_axis(size)) > SMALL
+    crop: Crop = RandomResizedCrop(augmentation.scale, augmentation.ratio, whole)
     steps: list[Step] = []
     if augmentation.rotate or augmentation.shift:
         steps.append(Affine(augmentation.rotate, augmentation.shift))
