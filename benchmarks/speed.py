@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from selfsight.memory import keep_memory
 from timing import hardware
 
 HERE = Path(__file__).parent
@@ -27,6 +28,7 @@ def main() -> None:
     """Measure the sections asked for and write the page after each."""
     options = parse()
     torch.set_num_threads(options.threads)
+    keep_memory()  # as `pretrain` does; the other program's workers inherit it
     for name in chosen(options):
         section = importlib.import_module(f"speed_{name}")
         body = f"{section.run(options)}\n\nMeasured on: {hardware(options.device)}."

@@ -25,7 +25,7 @@ LAYERS = [
     {"methods", "probes", "diagnostics"},
     {"losses", "views", "nets", "targets"},
     {"data"},
-    {"distributed", "naming", "precision", "progress", "logs", "outputs", "signatures", "texts", "recipes"},
+    {"distributed", "memory", "naming", "precision", "progress", "logs", "outputs", "signatures", "texts", "recipes"},
 ]
 DEPTH = {room: depth for depth, layer in enumerate(LAYERS) for room in layer}
 VERBS = {"pretrain", "evaluate", "embed", "export"}

@@ -118,9 +118,12 @@ def pretrain(
     """
     options = dict(locals())
     from selfsight import engine, gallery
+    from selfsight.memory import keep_memory
 
     settings = engine.Settings(options)
     hardware = engine.choose_hardware(devices, precision)
+    if hardware.accelerator == "cpu":
+        keep_memory()
     claim = engine.Claim(
         out,
         method,
@@ -150,7 +153,9 @@ def pretrain(
         if resume:
             engine.resume_training(recorder, supervisor, training)
         elif hardware.rank == 0:
-            gallery.draw_views(training.first_batch(feed), setup.views, path / "views.png")
+            batch = training.first_batch(feed)
+            engine.check_footprint(training.method, batch, hardware)
+            gallery.draw_views(batch, setup.views, path / "views.png")
         meeting.join()
         engine.fit(training, feed, supervisor, hardware)
     return engine.Run(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from selfsight.data.reading import usable_cpus
 from selfsight.data.resident import ResidentLane
 from selfsight.data.sources import Source, seeded_sample
 from selfsight.data.streaming import StreamingLane
+from selfsight.memory import free_memory
 
 __all__ = ["Lane", "ResidentLane", "StreamingLane", "open_lane"]
 
@@ -84,18 +84,3 @@ def decoded_bytes(source: Source, size: int | None = None, looked_at: int = 256)
         except UnreadableImage:
             continue  # the lane will name it
     return int(np.mean(sizes or [0]) * len(source) * source.channels * source.dtype.itemsize)
-
-
-def free_memory() -> int:
-    """Bytes that may still be taken: of the machine, and of the control group we are in."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = (group / "memory.max").read_text().strip(), (group / "memory.current").read_text()
-    except OSError:
-        return free
-    return free if limit == "max" else max(0, min(free, int(limit) - int(used)))

@@ -2,6 +2,7 @@
 
 from selfsight.engine.claim import Claim
 from selfsight.engine.diagnosis import replay
+from selfsight.engine.footprint import check_footprint
 from selfsight.engine.hardware import choose_hardware
 from selfsight.engine.images import divide
 from selfsight.engine.launch import run_on_ranks
@@ -22,6 +23,7 @@ __all__ = [
     "Run",
     "Settings",
     "StopRequest",
+    "check_footprint",
     "choose_hardware",
     "choose_setup",
     "divide",
