@@ -98,7 +98,7 @@ def parse() -> argparse.Namespace:
 
 def row(name: str, run: Run, records: list[dict[str, Any]]) -> dict[str, Any]:
     """What the table says of a run."""
-    scores = {(record["protocol"], record["encoder"]): record["top1"] for record in records}
+    scores = {(one["protocol"], one["encoder"]): one["value"] for one in records if one["metric"] == "top1"}
     epochs = run.config["epochs"]
     return {
         "run": name,

@@ -120,7 +120,8 @@ def measure(
     scores: Result = {name: dict(same[0].get(name, {})) if same else {} for name in protocols.split(",")}
     baselines = not all(scores.values())
     for record in selfsight.evaluate(run, images, protocols=protocols, baselines=baselines, seed=seed):
-        scores.setdefault(record["protocol"], {})[record["encoder"]] = round(record["top1"], 4)
+        if record["metric"] == "top1":
+            scores.setdefault(record["protocol"], {})[record["encoder"]] = round(record["value"], 4)
     return {
         "method": method,
         "seed": seed,

@@ -14,16 +14,11 @@ import torch
 import selfsight
 from selfsight.data import ResidentLane, open_source
 from selfsight.data.subsets import limited
-from selfsight.engine import (
-    build_augmentation,
-    build_for,
-    build_method,
-    choose_hardware,
-    choose_optimisation,
-    prepare_method,
-)
+from selfsight.engine import choose_hardware
+from selfsight.engine.build import build_augmentation, build_for, build_method, choose_optimisation
 from selfsight.engine.module import Schedule
 from selfsight.engine.optimisers import build_optimiser, set_schedule
+from selfsight.engine.train import prepare_method
 from selfsight.views import Batch
 from settings import EXCEPTIONS, settings
 from timing import Rates, rate, table

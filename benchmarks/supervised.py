@@ -122,7 +122,7 @@ def made(name: str, data: Path, runs: Path, change: Callable, keep: list[str]) -
 def knn(run: Any, images: Path, seed: int) -> dict[str, float]:
     """Accuracy of nearest neighbours, of the encoder and of what stands beside it."""
     records = selfsight.evaluate(run, images, protocols="knn", seed=seed)
-    return {record["encoder"]: round(record["top1"], 4) for record in records}
+    return {record["encoder"]: round(record["value"], 4) for record in records if record["metric"] == "top1"}
 
 
 def angle_r2(run: Any, images: Path, seed: int) -> dict[str, float]:

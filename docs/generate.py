@@ -7,6 +7,7 @@ method's class (paper, keywords, defaults, recipe) and from the learning benchma
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from selfsight import methods, signatures
+from selfsight import methods, protocols, signatures
 from selfsight.views.augmentation import PROBABILITIES
 
 DOCS = Path(__file__).resolve().parent
@@ -285,6 +286,27 @@ def index_page(pages: dict[str, dict[str, Any]]) -> str:
     return template("index").format(tables="\n\n".join(tables))
 
 
+def protocols_page() -> str:
+    """The page of what `evaluate` can ask."""
+    sections, rows = [], []
+    for name, sentence in protocols.describe_protocols().items():
+        found = protocols.find_protocol(name)
+        paragraphs = [" ".join(text.split()) for text in inspect.getdoc(found).split("\n\n")]
+        described = signatures.describe_parameters(found)
+        missing = [key for key in signatures.parameters(found) if key not in described]
+        assert not missing, f"the docstring of {name} does not describe {', '.join(missing)}"
+        kept = [text for text in paragraphs if not re.match(rf"({'|'.join(described) or '-'}): ", text)]
+        options = [
+            (code(f"{name}.{key}"), code(shown(item.default)), described[key])
+            for key, item in signatures.parameters(found).items()
+        ]
+        link = f"[`protocols/{name}.py`](../src/selfsight/protocols/{name}.py)"
+        parts = [f"## {name}", *kept, *([table(("option", "default", "meaning"), options)] if options else [])]
+        sections.append("\n\n".join([*parts, f"Code: {link}."]))
+        rows.append((f"[{name}](#{anchor(name)})", sentence))
+    return template("protocols").format(table=table(("protocol", "what it asks"), rows), sections="\n\n".join(sections))
+
+
 def template(name: str) -> str:
     """The text around what is filled in."""
     return (DOCS / "templates" / f"{name}.md").read_text(encoding="utf-8")
@@ -361,6 +383,7 @@ def documents() -> dict[Path, str]:
     return {
         readme: fill(readme.read_text(encoding="utf-8"), "methods", methods_tables(pages)),
         folder / "index.md": index_page(pages),
+        DOCS / "protocols.md": protocols_page(),
         **{folder / f"{name}.md": method_page(name, page) for name, page in pages.items()},
     }
 

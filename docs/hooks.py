@@ -35,10 +35,13 @@ REFERENCE = {
     "Losses": ["selfsight.losses"],
     "Views": ["selfsight.views"],
     "Probes": ["selfsight.probes"],
+    "Protocol": ["selfsight.protocols.base", "selfsight.protocols.describe_protocols"],
+    "Metrics": ["selfsight.metrics"],
     "Testing": ["selfsight.testing"],
 }
 """Pages of the reference, and what each describes."""
 MODULES = {"selfsight.methods.base", "selfsight.losses", "selfsight.views", "selfsight.probes", "selfsight.testing"}
+MODULES |= {"selfsight.protocols.base", "selfsight.metrics"}
 MODULE = "\n    options:\n      show_root_heading: false"
 HOME = "---\nhide: [navigation]\n---\n\n"
 
@@ -54,6 +57,7 @@ def on_config(config: Any) -> Any:
         {"Home": "index.md"},
         {"Tutorials": pages_in("tutorials")},
         {"Methods": ["methods/index.md", *methods_by_family()]},
+        {"Protocols": ["protocols.md"]},
         {"Benchmarks": pages_in("benchmarks")},
         {"Reference": [{title: reference_path(title)} for title in REFERENCE]},
         {"Project": [{"Architecture": "architecture.md"}, {"Contributing": "contributing.md"}, "changelog.md"]},

@@ -22,10 +22,23 @@ LAYERS = [
     {"arguments", "listing", "demo"},
     {"pretrain", "evaluate", "embed", "export", "distill", "report"},
     {"engine", "gallery"},
-    {"methods", "probes", "diagnostics"},
+    {"methods", "protocols"},
+    {"probes", "diagnostics"},
     {"losses", "views", "nets", "targets"},
-    {"data"},
-    {"distributed", "memory", "naming", "precision", "progress", "logs", "outputs", "signatures", "texts", "recipes"},
+    {"data", "metrics"},
+    {
+        "by_file",
+        "distributed",
+        "memory",
+        "naming",
+        "precision",
+        "progress",
+        "logs",
+        "outputs",
+        "signatures",
+        "texts",
+        "recipes",
+    },
 ]
 DEPTH = {room: depth for depth, layer in enumerate(LAYERS) for room in layer}
 VERBS = {"pretrain", "evaluate", "embed", "export"}

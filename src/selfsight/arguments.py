@@ -41,6 +41,9 @@ BUNDLE_FLAGS = {"encoder.pretrained"}
 SHORT = {"debias": "column"}
 """Bundles that a single word stands for, and what the word is."""
 
+PROTOCOLS = "protocol_options"
+"""The keyword that gathers the options of protocols, each a bundle of its own: `--knn.k 200`."""
+
 DASHES = ("-", "\N{EN DASH}", "\N{EM DASH}", "\N{MINUS SIGN}")
 """What an option is typed with by mistake, or was turned into by a word processor."""
 
@@ -131,9 +134,12 @@ def take_value(name: str, tokens: list[str], flag: bool) -> str:
     return tokens.pop(0)
 
 
-def gather(verb: Callable, positional: list[str], options: list[tuple[str, str]]) -> Settings:
+def gather(verb: Callable, positional: list[Any], options: list[tuple[str, str]]) -> Settings:
     """One dictionary of settings: the recipe's, then the configuration file's, then the command line's."""
     known = parameters(verb)
+    if len(positional) > len(words(verb)) and len(words(verb)) > 1 and is_sequence(known[words(verb)[0]]):
+        several = len(positional) - len(words(verb)) + 1  # runs/a runs/b DATA
+        positional = [positional[:several], *positional[several:]]
     if len(positional) > len(words(verb)):
         raise ValueError(f"unexpected {positional[len(words(verb))]!r}: options start with --")
     typed = unfold(dict(zip(words(verb), positional, strict=False)), known)
@@ -173,6 +179,10 @@ def unfold(
         elif key in BUNDLES.values() and key in known:
             value = {SHORT[key]: value} if key in SHORT and isinstance(value, str) and value[:1] != "{" else value
             result = merge(result, {key: as_mapping(value, f"--{key}" if option else key)})
+        elif PROTOCOLS in known and is_protocol(key, dot):
+            name, _, of_it = (key, "", "") if key in protocol_heads() else key.rpartition(".")
+            some = {of_it: value} if of_it else as_mapping(value, f"--{key}" if option else key)
+            result = merge(result, {PROTOCOLS: {name: some}})
         elif bundle in known and isinstance(value, Mapping):
             named = {head: value["name"]} if "name" in value and head in known else {}
             others = {name: item for name, item in value.items() if name != "name" or head not in known}
@@ -182,6 +192,7 @@ def unfold(
         else:
             shown = f"--{key}" if option else f"{key!r}"
             names = [*known, *(f"{head}." for head, bundle in BUNDLES.items() if bundle in known), "config", "recipe"]
+            names += [f"{name}." for name in protocol_heads()] if PROTOCOLS in known else []
             hint = nearest(key, names, prefix="--" if option else "")
             raise ValueError(f"{origin + ': ' if origin else ''}unknown option {shown}{hint}")
     return result
@@ -193,7 +204,22 @@ def merge(lower: Settings, upper: Settings) -> Settings:
     for bundle in BUNDLES.values():
         if isinstance(lower.get(bundle), Mapping) and isinstance(upper.get(bundle), Mapping):
             merged[bundle] = {**lower[bundle], **upper[bundle]}
+    below, above = lower.get(PROTOCOLS), upper.get(PROTOCOLS)
+    if isinstance(below, Mapping) and isinstance(above, Mapping):  # a bundle for each protocol
+        merged[PROTOCOLS] = {name: {**below.get(name, {}), **above.get(name, {})} for name in {**below, **above}}
     return merged
+
+
+def protocol_heads() -> list[str]:
+    """Heads of dotted options that are protocols' names."""
+    from selfsight.protocols import protocol_names
+
+    return protocol_names()
+
+
+def is_protocol(key: str, dot: str) -> bool:
+    """Whether a key is a protocol, or the option of one: `knn.k`, or `mypackage.NearestMean.k` of one's own."""
+    return key.partition(".")[0] in protocol_heads() if not dot or key.count(".") == 1 else key.count(".") > 1
 
 
 def as_mapping(value: Any, name: str) -> Any:
@@ -254,18 +280,40 @@ def check_bundles(settings: Settings) -> None:
             target = bundle_target(head, settings)
             check_names(target, settings[bundle], head)
             settings[bundle] = typed(target, settings[bundle], f"{head}.")
+    for name, options in (settings.get(PROTOCOLS) or {}).items():
+        from selfsight.protocols import find_protocol
+
+        target = find_protocol(name)
+        check_names(target, options, name)
+        settings[PROTOCOLS][name] = typed(target, options, f"{name}.")
 
 
 def describe_bundles(settings: Settings, verb: Callable) -> None:
     """Print the options of the method that is named beside `--help`, and those of views."""
+    if PROTOCOLS in parameters(verb):
+        from selfsight.protocols import find_protocol
+
+        for name in asked_protocols(settings):
+            describe_options(find_protocol(name), name, f"options of the protocol {name}")
     heads = [head for head in ("method", "views") if head in settings or f"{head}_options" in settings]
     for head in heads if "method" in parameters(verb) else []:
-        target = bundle_target(head, settings)
-        described = describe_parameters(target)
-        print(f"\n{target.__name__}, options of {head}:")
-        for name, item in parameters(target).items():
-            if name != "encoder" and item.kind is not item.VAR_KEYWORD:
-                print(f"  --{head}.{name} (default: {item.default})\n        {described.get(name, '')}")
+        describe_options(bundle_target(head, settings), head, f"options of {head}")
+
+
+def describe_options(target: type, head: str, title: str) -> None:
+    """Print the keywords of a class as dotted options."""
+    described = describe_parameters(target)
+    print(f"\n{target.__name__}, {title}:")
+    for name, item in parameters(target).items():
+        if name != "encoder" and item.kind is not item.VAR_KEYWORD:
+            print(f"  --{head}.{name} (default: {item.default})\n        {described.get(name, '')}")
+
+
+def asked_protocols(settings: Settings) -> list[str]:
+    """Names of the protocols in settings that are not read yet."""
+    asked = settings.get("protocols", [])
+    names = [one.strip() for one in asked.split(",")] if isinstance(asked, str) else list(asked)
+    return [name for name in dict.fromkeys([*names, *(settings.get(PROTOCOLS) or {})]) if isinstance(name, str)]
 
 
 def bundle_target(head: str, settings: Settings) -> type:
@@ -304,7 +352,7 @@ def typed(target: Callable, options: Settings, prefix: str = "") -> Settings:
     known, namespace = parameters(target), vars(sys.modules[target.__module__])
     result, others = {}, {}
     for name, value in options.items():
-        if prefix == "" and name in BUNDLES.values():
+        if prefix == "" and name in (*BUNDLES.values(), PROTOCOLS):
             result[name] = value
             continue
         kinds = typed_as(known[name], namespace) if name in known else {object}

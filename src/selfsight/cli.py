@@ -15,10 +15,10 @@ from selfsight.signatures import readable
 PROGRAM = "selfsight"
 COMMANDS = {
     "pretrain": "train an encoder on images without labels",
-    "evaluate": "judge an encoder by kNN and linear probes",
+    "evaluate": "judge encoders: kNN, linear probes, few labels, retrieval and more",
     "embed": "write an encoder's features to a file",
     "export": "write an encoder as ONNX, safetensors or state dict",
-    "list": "show methods, encoders and recipes",
+    "list": "show methods, encoders, recipes and protocols",
     "demo": "train and judge an encoder on handwritten digits, in two minutes",
 }
 
@@ -102,12 +102,9 @@ def find_verb(name: str) -> Callable[..., Any]:
 
 def version() -> str:
     """The installed version."""
-    from importlib import metadata
+    from selfsight.naming import package_version
 
-    try:
-        return metadata.version(PROGRAM)
-    except metadata.PackageNotFoundError:
-        return "(a checkout that is not installed)"
+    return package_version(PROGRAM) or "(a checkout that is not installed)"
 
 
 def overview() -> str:

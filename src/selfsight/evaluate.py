@@ -1,4 +1,4 @@
-"""Judge an encoder by what simple classifiers make of its features."""
+"""Judge encoders by what their features, or they themselves when trained on, make of images."""
 
 from __future__ import annotations
 
@@ -11,261 +11,373 @@ from typing import TYPE_CHECKING, Any, Literal
 from selfsight.logs import speaking
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from selfsight.data import Source
     from selfsight.engine import Run
     from selfsight.nets import Encoder
     from selfsight.probes.features import Reader
+    from selfsight.protocols import Protocol, Trial
 
 log = logging.getLogger(__name__)
 
 CHOSEN = (
-    "protocol",
-    "encoder",
     "data",
-    "label",
     "images",
+    "label",
     "group",
     "limit",
-    "seed",
+    "folds",
+    "leave_out",
+    "layer",
+    "pool",
     "image_size",
     "precision",
-    "k",
-    "temperature",
+    "seed",
 )
 
 
 @speaking
 def evaluate(
-    model: str | Path | Encoder | Run,
+    model: str | Path | Encoder | Run | Sequence[Any],
     data: str | Path | Any,
     *,
-    protocols: str | Sequence[str] = ("knn", "linear"),
+    protocols: str | Protocol | Sequence[Any] = ("knn", "linear"),
+    protocol_options: Mapping[str, Mapping[str, Any]] | None = None,
     baselines: bool = True,
     label: str = "label",
     path_column: str = "path",
     channels: int | None = None,
     test_split: str | None = None,
+    folds: int | None = None,
+    leave_out: str | None = None,
     group: str | None = None,
     limit: int | None = None,
+    layer: int | str | Sequence[int] | None = None,
+    pool: Literal["cls", "mean", "cls+mean"] | None = None,
     image_size: int | Sequence[int] | None = None,
     pretrained: bool = False,
-    k: int = 20,
-    temperature: float = 0.07,
     batch_size: int = 256,
     workers: int | None = None,
     devices: str = "auto",
     precision: Literal["auto", "bf16", "32"] = "auto",
+    cache: str | Path | None = None,
     max_bad: int | float | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     out: str | Path | None = None,
     overwrite: bool = False,
 ) -> list[dict[str, Any]]:
-    """Judge an encoder by kNN, ridge regression and a linear probe on its features.
+    """Judge one encoder or several by protocols such as kNN and a linear probe on their features.
 
     Each result stands beside the same encoder untrained, the pixels (the normalised view, averaged
-    down to at most 32 a side) and the commonest class. Images without a label are left out. Answers
-    a list of records, prints them as a table and writes them as JSON: beside the run's results on other
-    data or with other settings, in place of the same.
+    down to at most 32 a side) and chance, with a 95 % interval, and with how far it lies above the untrained
+    encoder on the same images. Images of which nobody knows the answer are left out and counted. Answers
+    a list of records, one for each protocol, encoder and metric, prints the main metrics as a table and writes all as
+    JSON: beside the run's results on other data or with other settings, in place of the same. What a protocol found
+    before, of the same weights, data and settings, is taken from there.
 
-    model: a run folder, an `encoder.safetensors`, or any name of timm; a name without `pretrained`
-        is the untrained encoder alone, whose row is `random`.
-    data: labelled images, anything that pretrain takes; their training part is learned from.
-    protocols: knn, ridge, linear, or several of them.
+    model: a run folder, an `encoder.safetensors`, or any name of timm; several of them side by side. A name without
+        `pretrained` is the untrained encoder alone, whose row is `random`.
+    data: images, anything that pretrain takes, with labels or columns for the protocols.
+    protocols: names (`selfsight list protocols`), paths of classes of your own, or protocols.
+    protocol_options: options of each protocol by its name: {"knn": {"k": 200}}, --knn.k 200 on the shell.
     baselines: judge the untrained encoder and the pixels, too.
     label: column of a table that holds the class.
     path_column: column of a table that holds the paths of the images.
     channels: how many channels images are read with; by default the encoder's, else what the data suggest.
     test_split: the part to test on; by default test, else val, else a held-out 20 %.
-    group: column of what belongs together, such as patients: nothing of it is both learned from and tested on.
-        Equal images never are: they stay on one side, or are left out of training where the data has a test part.
+    folds: cross-validate: so many parts of the training images are tested on in turn.
+    leave_out: a column such as the site: the images of each of its values are tested on in turn.
+    group: column of what belongs together, such as patients: nothing of it is both learned from and tested on, and
+        intervals are over its values. Equal images never are: they stay on one side, or are left out of training where
+        the data has a test part.
     limit: learn from this many images only, drawn by the seed with the shares of the labels kept.
+    layer: features of a block or stage in place of the encoder's own: a number from 0, -1 for the last; several,
+        side by side; or all, each by itself.
+    pool: how the positions of a layer are pooled: cls, mean or cls+mean.
     image_size: pixels a side, or a size for each axis; by default what the encoder was trained with.
     pretrained: load timm's own weights, where `model` is a name.
-    k: neighbours of kNN.
-    temperature: of kNN's weights, exp(cosine / temperature).
     batch_size: images at a time; it changes no result.
     workers: processes that decode images where they do not fit into memory.
     devices: auto, cpu, gpu, or one GPU such as cuda:1.
     precision: 32, bf16 for speed, or auto, which is bf16 where the hardware computes it.
+    cache: a folder that keeps features, for the next call on the same images.
     max_bad: how many unreadable images are borne, as a number or a share; by default 1 %, and always ten.
-    seed: of the split, the limit, the untrained encoder and the linear probe.
+    seed: of the split, the limit, the untrained encoder and the probes; several, for intervals over them.
     out: the JSON file; by default evaluation.json in the run folder, none for a name.
-    overwrite: replace `out` where it exists and holds results.
+    overwrite: replace `out` where it exists and holds results; without it, do what was done before once more.
     """
+    from selfsight.data import splits
     from selfsight.data.classes import unseen_classes
-    from selfsight.probes.features import Reader, check_reading
-    from selfsight.probes.options import check_neighbours, check_switches, check_words
-    from selfsight.probes.protocols import judge, protocol_names, table
-    from selfsight.probes.subjects import as_encoder_reads, channels_for, find_encoder, subject_of, train_and_test
+    from selfsight.probes.features import check_reading
+    from selfsight.probes.options import check_numbers, check_switches, check_words
+    from selfsight.probes.reading import check_layers
+    from selfsight.probes.store import FeatureStore
+    from selfsight.probes.subjects import as_encoder_reads, channels_for
+    from selfsight.probes.trials import divide
+    from selfsight.protocols import Trial, build_protocols
+    from selfsight.protocols._records import answers_of, records_of, table
 
-    names = protocol_names(protocols)
-    check_neighbours(names, k, temperature)
-    check_words(label=label, path_column=path_column, test_split=test_split, group=group)
+    asked = build_protocols(protocols, protocol_options)
+    seeds = [seed] if isinstance(seed, int) or not isinstance(seed, Sequence) else list(seed)
+    check_words(label=label, path_column=path_column, test_split=test_split, group=group, leave_out=leave_out)
     check_switches(baselines=baselines, pretrained=pretrained, overwrite=overwrite)
-    check_reading(
-        precision=precision,
-        devices=devices,
-        max_bad=max_bad,
-        channels=channels,
-        limit=limit,
-        image_size=image_size,
-        batch_size=batch_size,
-        workers=workers,
-        seed=seed,
-    )
-    subject = subject_of(model, pretrained)
-    results = Results.of(subject, out, overwrite)
-    train, test, said = train_and_test(
-        data,
-        test_split=test_split,
-        seed=seed,
-        group=group,
-        label=label,
-        path_column=path_column,
-        channels=channels_for(subject, pretrained, channels),
-    )
-    log.info("%s", said)
-    train, test = labelled(train, "training", limit, seed), labelled(test, "test")
-    unseen = unseen_classes(train, test)
+    check_numbers(folds=folds)
+    if folds is not None and leave_out is not None:
+        raise ValueError("folds and leave_out both say what is tested on in turn: leave one out")
+    if test_split is not None and (folds or leave_out):
+        raise ValueError("test_split names what is tested on, and folds and leave_out test on the training images")
+    check_layers(layer, pool)
+    for one in seeds:
+        check_reading(
+            precision=precision,
+            devices=devices,
+            max_bad=max_bad,
+            channels=channels,
+            limit=limit,
+            image_size=image_size,
+            batch_size=batch_size,
+            workers=workers,
+            seed=one,
+        )
+    subjects = subjects_of(model, pretrained)
+    results = Results.of(subjects, out, overwrite)
+    reading: dict[str, Any] = {
+        "batch_size": batch_size,
+        "workers": workers,
+        "device": devices,
+        "precision": precision,
+        "max_bad": max_bad,
+    }
+    wanted = [channels_for(subject, pretrained, channels) for subject in subjects.values()]
+    if len(set(wanted)) > 1:
+        raise ValueError(f"the encoders take images of {', '.join(map(str, wanted))} channels: judge them one by one")
+
+    parts = splits(data, label=label, path_column=path_column, channels=wanted[0])
+    trials: list[Trial] = []
+    store = FeatureStore({}, None if cache is None else Path(cache))
+    for one in seeds:
+        sides, source = divide(
+            parts,
+            folds=folds,
+            leave_out=leave_out,
+            test_split=test_split,
+            group=group,
+            limit=limit,
+            seed=one,
+            labelled=all(protocol.column is None and protocol.wants_label for protocol in asked.values()),
+        )
+        judged = Judged.of(subjects, source, image_size, pretrained, baselines, one, layer, pool, reading)
+        store.reads.update(judged.reads)
+        trials += [Trial(train, test, store, judged.rows, one, group) for train, test in sides]
+        for train, test in sides:
+            for side in (train, test):
+                as_encoder_reads(side, judged.spec)
+                store.expect(side)
+    for protocol in asked.values():
+        for trial in trials:
+            protocol.task(trial)
+    unseen = None if len(trials) > 1 else unseen_classes(trials[0].train, trials[0].test)
     if unseen is not None:
         log.warning("%s", unseen)
-    if "knn" in names and k > len(train):
-        log.warning("k is %d and there are %d training images: all of them are neighbours", k, len(train))
-
-    encoder = find_encoder(subject, train, image_size, pretrained=pretrained, seed=seed)
-    train, test = (as_encoder_reads(source, encoder.spec) for source in (train, test))
-    reader = Reader(
-        encoder.spec,
-        image_size,
-        batch_size=batch_size,
-        workers=workers,
-        device=devices,
-        precision=precision,
-        max_bad=max_bad,
-    )
-    functions = judged(subject, encoder, pretrained, baselines, seed)
-    reader.shapes(functions)
-    about = describe(data, train, test, encoder, reader, {"label": label, "group": group, "limit": limit})
-    train_features, train_labels = read(reader, functions, train)
-    test_features, test_labels = read(reader, functions, test)
-
-    options = {"k": k, "temperature": temperature, "seed": seed}
-    records = [
-        record
-        for name in names
-        for record in judge(name, train_features, train_labels, test_features, test_labels, options, about)
-    ]
+    about = {
+        **describe(data, trials, judged),
+        "label": label,
+        "group": group,
+        "limit": limit,
+        "folds": folds,
+        "leave_out": leave_out,
+        "layer": layer,
+        "pool": pool,
+        "image_size": judged.size,
+        "precision": judged.precision,
+        "seed": seed,
+    }
+    records: list[dict[str, Any]] = []
+    fresh = False
+    for name, protocol in asked.items():
+        found = results.known(name, protocol.options, about)
+        if found is None:
+            log.info("%s", name)
+            tasks = [protocol.task(trial.readable() if protocol.reads_features else trial) for trial in trials]
+            found = records_of(name, protocol, answers_of(protocol, tasks), judged.baselines, about)
+            results.add(found, replace=results.again and not results.shared and not records)
+            fresh = True
+        records += found
     print(table(records))
-    results.add(records)
+    if fresh:
+        results.say(records)
     return records
 
 
-def labelled(source: Source, role: str, limit: int | None = None, seed: int = 0) -> Source:
-    """The images that have a label, at most `limit` of them."""
-    import numpy as np
+def subjects_of(model: Any, pretrained: bool) -> dict[str, Any]:
+    """What is judged, by the name of its row: "trained" for one alone, else the names of folders and encoders."""
+    from selfsight.probes.subjects import on_disk, subject_of
 
-    from selfsight.data import subset
-    from selfsight.data.labels import missing_classes
-    from selfsight.data.subsets import limited
-
-    why, labels = missing_classes(source), source.labels
-    if why is not None or labels is None:
-        raise ValueError(why)
-    missing = int((labels < 0).sum())
-    if missing:
-        log.info("%d of %d %s images have no label (an empty one or -1) and are left out", missing, len(labels), role)
-        source = subset(source, np.flatnonzero(labels >= 0))
-    if limit is not None and limit > len(source):
-        log.info("limit is %d and there are %d %s images: all are taken", limit, len(source), role)
-    return limited(source, limit, seed)
-
-
-def judged(
-    subject: str | Path | Encoder, encoder: Encoder, pretrained: bool, baselines: bool, seed: int
-) -> dict[str, Any]:
-    """What answers features, by the name of its row."""
-    from selfsight.probes.features import pixels
-    from selfsight.probes.subjects import is_name, untrained
-
-    more: dict[str, Any] = {"pixels": pixels} if baselines else {}
-    if is_name(subject) and not pretrained:
-        log.info("%s is a name without weights, judged as drawn by seed %d; pretrained loads timm's", subject, seed)
-        return {"random": encoder, **more}
-    if baselines and encoder.spec.custom:
-        log.info("only its author can draw a module of their own again, so there is no random row")
-    elif baselines:
-        more = {"random": untrained(encoder, seed), **more}
-    return {"trained": encoder, **more}
+    several = isinstance(model, Sequence) and not isinstance(model, str)
+    found = [subject_of(one, pretrained) for one in (model if several else [model])]
+    if not found:
+        raise ValueError("no model was named: give a run folder, a .safetensors file, a name or an Encoder")
+    if len(found) == 1:
+        return {"trained": found[0]}
+    named: dict[str, Any] = {}
+    for number, one in enumerate(found):
+        name = (Path(one).stem if on_disk(one) else one) if isinstance(one, str | Path) else one.spec.name
+        if name in named and on_disk(one):
+            name = str(one)
+        named[str(name) if name not in named else f"{name} {number + 1}"] = one
+    return named
 
 
-def describe(
-    data: Any, train: Source, test: Source, encoder: Encoder, reader: Reader, settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What tells results on other data or with other settings apart, for each record."""
+@dataclass(frozen=True)
+class Judged:
+    """Whose features are judged, with one seed.
+
+    reads: how features are read, by their names in the store. rows: those names by row. baselines: by row, the row of
+    the same encoder untrained. weights: by row. spec, size, precision: of the first encoder, and how it is read.
+    """
+
+    reads: dict[str, Any]
+    rows: dict[str, str]
+    baselines: dict[str, str]
+    weights: dict[str, str]
+    spec: Any
+    size: Any
+    precision: str
+
+    @classmethod
+    def of(
+        cls,
+        subjects: Mapping[str, Any],
+        source: Source,
+        image_size: Any,
+        pretrained: bool,
+        baselines: bool,
+        seed: int,
+        layer: Any,
+        pool: str | None,
+        reading: Mapping[str, Any],
+    ) -> Judged:
+        """Encoders, those untrained, and the pixels; `ValueError` where one cannot take the images."""
+        from selfsight.nets import digest
+        from selfsight.probes.features import Reader, pixels
+        from selfsight.probes.reading import readings
+        from selfsight.probes.store import Read, read_key
+        from selfsight.probes.subjects import find_encoder, is_name, untrained
+
+        encoders = {
+            name: find_encoder(subject, source, image_size, pretrained=pretrained, seed=seed)
+            for name, subject in subjects.items()
+        }
+        kinds = {name: architecture(encoder) for name, encoder in encoders.items()}
+        reads, rows, compared, weights, drawn = {}, {}, {}, {}, {}
+
+        def add(row: str, encoder: Encoder, reader: Reader, own: str) -> list[str]:
+            ends = readings(encoder, layer, pool)
+            reader.shapes(ends)
+            for end, function in ends.items():
+                rows[row + end] = f"{row}{end}{own}"
+                reads[rows[row + end]] = Read(function, reader, read_key(function, f"{end} {layer} {pool}"))
+                weights[row + end] = digest(encoder)
+            return list(ends)
+
+        readers = {name: Reader(encoder.spec, image_size, **reading) for name, encoder in encoders.items()}
+        for name, encoder in encoders.items():
+            alone = len(encoders) == 1
+            if is_name(subjects[name]) and not pretrained:
+                log.info(
+                    "%s is a name without weights, judged as drawn by seed %d; pretrained loads timm's",
+                    subjects[name],
+                    seed,
+                )
+                add("random" if alone else name, encoder, readers[name], f" {seed}")
+                continue
+            ends = add(name, encoder, readers[name], "")
+            if baselines and encoder.spec.custom:
+                log.info("only its author can draw a module of their own again, so there is no random row")
+            elif baselines:
+                if kinds[name] not in drawn:
+                    drawn[kinds[name]] = "random" if len(set(kinds.values())) == 1 else f"random {encoder.spec.name}"
+                    add(drawn[kinds[name]], untrained(encoder, seed), readers[name], f" {seed}")
+                compared.update({name + end: drawn[kinds[name]] + end for end in ends})
+        first = next(iter(readers.values()))
+        if baselines:
+            rows["pixels"], reads["pixels"] = "pixels", Read(pixels, first, "pixels")
+        return cls(reads, rows, compared, weights, first.spec, first.size, first.precision)
+
+
+def architecture(encoder: Encoder) -> str:
+    """What tells a net from another, however its weights stand."""
+    spec = encoder.spec
+    return repr((spec.name, spec.options, spec.channels, spec.image_size, spec.stem, spec.mean, spec.std))
+
+
+def describe(data: Any, trials: Sequence[Trial], judged: Judged) -> dict[str, Any]:
+    """What tells results on other data or of other weights apart, for each record."""
     from selfsight.data import identity
-    from selfsight.nets import digest
+    from selfsight.naming import package_version
 
+    first = trials[0]
     return {
-        "data": str(data) if isinstance(data, str | Path) else train.name,
-        "images": f"{identity(train)}-{identity(test)}",
-        **settings,
-        "image_size": reader.size,
-        "precision": reader.precision,
-        "weights": digest(encoder),
+        "data": str(data) if isinstance(data, str | Path) else first.train.name,
+        "images": f"{identity(first.train)}-{identity(first.test)}",
+        "weights": judged.weights,
+        "version": package_version("selfsight"),
     }
-
-
-def read(reader: Reader, functions: dict[str, Any], source: Source) -> tuple[dict[str, Tensor], Tensor]:
-    """Features by name `(N, D)` and labels `(N,)` of the images that can be read."""
-    import torch
-
-    features, index = reader(functions, source)
-    if len(index) < len(source):
-        log.warning("%d images of %s cannot be read and are left out", len(source) - len(index), source.name)
-    assert source.labels is not None
-    return {name: rows.flatten(1) for name, rows in features.items()}, torch.from_numpy(source.labels[index.numpy()])
 
 
 @dataclass(frozen=True)
 class Results:
     """The file of an encoder's results, if any.
 
-    shared: whether it gathers results on other data and with other settings, too.
+    shared: whether it gathers results on other data and with other settings, too. again: whether what is there is
+    found once more.
     """
 
     path: Path | None
     shared: bool = False
+    again: bool = False
 
     @classmethod
-    def of(cls, subject: str | Path | Encoder, out: str | Path | None, overwrite: bool) -> Results:
+    def of(cls, subjects: Mapping[str, Any], out: str | Path | None, overwrite: bool) -> Results:
         """`out`, or the file that belongs to an encoder on disk. Raises `ValueError` where it cannot be written."""
         from selfsight.nets.storage import WEIGHTS, weights_file
         from selfsight.outputs import check_output
         from selfsight.probes.subjects import on_disk
 
         if out is not None:
-            check_output(Path(out), overwrite=overwrite)
+            kept = Path(out).is_file() and not overwrite and is_results(Path(out))
+            check_output(Path(out), overwrite=overwrite or kept)
             results_in(Path(out))
-            return cls(Path(out))
-        if overwrite:
-            raise ValueError("overwrite replaces the file that out names, and none is named: leave it out")
-        if not on_disk(subject):
+            return cls(Path(out), again=overwrite)
+        (subject, *others) = subjects.values()
+        if others or not on_disk(subject):
+            if overwrite:
+                raise ValueError("overwrite replaces the file that out names, and none is named: leave it out")
             return cls(None)
         file = weights_file(subject)
         name = "evaluation.json" if file.name == WEIGHTS else f"{file.stem}.evaluation.json"
-        results = cls(file.with_name(name), shared=True)
+        results = cls(file.with_name(name), shared=True, again=overwrite)
         check_output(file.with_name(name), overwrite=True)
-        results.former()
+        results_in(file.with_name(name))
         return results
 
-    def former(self) -> list[dict[str, Any]]:
-        """The records that are there."""
-        return results_in(self.path) if self.path is not None and self.shared else []
+    def known(self, name: str, options: Mapping[str, Any], about: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        """What a protocol found before of the same weights, images and settings, or None.
 
-    def add(self, records: list[dict[str, Any]]) -> None:
-        """Write the records, in place of those of the same encoder, data and settings."""
+        Raises:
+            ValueError: where `out` holds results of anything else.
+        """
+        former = [] if self.again or self.path is None else results_in(self.path)
+        same = [record for record in former if all(same_value(record.get(key), about[key]) for key in about)]
+        if not self.shared and len(same) < len(former):
+            raise ValueError(f"{self.path} exists and holds other results: set overwrite, or choose another out")
+        mine = [one for one in same if one["protocol"] == name and same_value(one.get("options"), dict(options))]
+        if mine:
+            log.info("%s: found before, in %s; overwrite finds it again", name, self.path)
+        return mine or None
+
+    def add(self, records: list[dict[str, Any]], replace: bool) -> None:
+        """Write the records, in place of those of the same data and settings. replace: and of all others that are no
+        longer wanted."""
         import json
 
         from selfsight.outputs import replacing
@@ -273,11 +385,24 @@ class Results:
         if self.path is None:
             return
         ours = {setting(record) for record in records}
-        kept = [record for record in self.former() if setting(record) not in ours]
+        kept = [] if replace else [record for record in results_in(self.path) if setting(record) not in ours]
         with replacing(self.path) as stream:
             stream.write(json.dumps([*kept, *records], indent=2).encode() + b"\n")
-        beside = f", beside {len(kept)} records on other data or with other settings" if kept else ""
-        log.info("written to %s%s", self.path, beside)
+
+    def say(self, records: list[dict[str, Any]]) -> None:
+        """Where the records lie."""
+        if self.path is not None:
+            others = len(results_in(self.path)) - len(records)
+            beside = f", beside {others} records on other data or with other settings" if others > 0 else ""
+            log.info("written to %s%s", self.path, beside)
+
+
+def is_results(path: Path) -> bool:
+    """Whether a file holds results of `evaluate`."""
+    try:
+        return bool(results_in(path))
+    except ValueError:
+        return False
 
 
 def results_in(path: Path) -> list[dict[str, Any]]:
@@ -296,5 +421,15 @@ def results_in(path: Path) -> list[dict[str, Any]]:
 
 
 def setting(record: Mapping[str, Any]) -> str:
-    """All that one chooses of an evaluation."""
-    return repr([record.get(name) for name in CHOSEN])
+    """All that one chooses of an evaluation, and what of it the record is."""
+    import json
+
+    chosen = [record.get(name) for name in (*CHOSEN, "protocol", "options", "variant", "encoder", "metric")]
+    return json.dumps(chosen, sort_keys=True)
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values are the same once they were written."""
+    import json
+
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

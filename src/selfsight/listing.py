@@ -1,4 +1,4 @@
-"""What there is: methods, encoders and recipes, one line each."""
+"""What there is: methods, encoders, recipes and protocols, one line each."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ENCODERS = {
 
 def show(words: list[str]) -> str:
     """The answer to `selfsight list WHAT [PATTERN]`."""
-    kinds = {"methods": methods, "encoders": encoders, "recipes": recipes}
+    kinds = {"methods": methods, "encoders": encoders, "recipes": recipes, "protocols": protocols}
     if not words or words[0] in ("-h", "--help"):
-        return "usage: selfsight list methods|encoders|recipes [PATTERN]"
+        return "usage: selfsight list methods|encoders|recipes|protocols [PATTERN]"
     what, *patterns = words
     if what not in kinds:
         raise ValueError(f"cannot list {what!r}{nearest(what, kinds)}")
@@ -51,6 +51,13 @@ def recipes(pattern: str = "") -> list[str]:
     from selfsight.recipes import describe_recipes
 
     return table({name: text for name, text in describe_recipes().items() if pattern in name})
+
+
+def protocols(pattern: str = "") -> list[str]:
+    """Protocols of `evaluate` whose name contains `pattern`."""
+    from selfsight.protocols import describe_protocols
+
+    return table({name: text for name, text in describe_protocols().items() if pattern in name})
 
 
 def table(rows: dict[str, str]) -> list[str]:

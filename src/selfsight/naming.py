@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib import metadata
 from typing import Any
 from unicodedata import category
 
@@ -36,6 +37,14 @@ def listed(names: list[str], most: int = 10) -> str:
     """Names with commas, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def package_version(name: str) -> str | None:
+    """The installed version of a package, or None."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def imported(path: str, what: str) -> Any:

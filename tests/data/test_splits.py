@@ -114,7 +114,7 @@ def test_stratified_is_said_where_it_is_so():
 
 def test_groups_stay_on_one_side(caplog):
     source = arrays(patient=[f"p{number // 5}" for number in range(100)])
-    train, test, said = train_and_test(source, group="patient")
+    train, test, said = train_and_test(splits(source), group="patient")
     assert set(train.metadata["patient"]).isdisjoint(test.metadata["patient"])
     assert len(test) == 20 and "4 whole groups by 'patient' of 20" in said
     images = divide(source, split=None, limit=None, label="label", seed=0, group="patient")
@@ -125,9 +125,9 @@ def test_groups_stay_on_one_side(caplog):
     assert len(hold_out(missing, 0.2, 0, "patient").held) == 20
     assert "50 images of array have no patient" in caplog.text
     with pytest.raises(ValueError, match="has no 'patent': did you mean 'patient'"):
-        train_and_test(source, group="patent")
+        train_and_test(splits(source), group="patent")
     with pytest.raises(ValueError, match="tells no groups apart"):
-        train_and_test(arrays(site=["x"] * 100), group="site")
+        train_and_test(splits(arrays(site=["x"] * 100)), group="site")
 
 
 def test_a_blank_image_of_all_groups_does_not_join_them(caplog):
@@ -152,13 +152,13 @@ def test_parts_that_share_images(caplog):
 
 def test_parts_that_are_the_same_files_are_refused(pictures):
     with pytest.raises(ValueError, match=r"12 equal test images, and nothing is left to learn from"):
-        train_and_test({"train": pictures, "test": pictures})
+        train_and_test(splits({"train": pictures, "test": pictures}))
 
 
 def test_parts_that_share_groups(caplog):
     parts = {"train": arrays(patient=np.arange(100) // 5), "test": arrays(patient=np.arange(100) // 5 + 15)}
     parts["test"].images = 255 - parts["test"].images
-    train, test, _ = train_and_test(parts, group="patient")
+    train, test, _ = train_and_test(splits(parts), group="patient")
     assert set(train.metadata["patient"]).isdisjoint(test.metadata["patient"]) and len(train) == 75
     assert "25 share a value of 'patient' with test images" in caplog.text
 

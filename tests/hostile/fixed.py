@@ -233,9 +233,11 @@ def judged_on(unknown: bool, fewer: bool, form: str) -> Callable[[Path, Generato
 
 def pixels_judged(data: Any, folder: Path) -> float:
     """kNN's accuracy on pixels."""
-    records = selfsight.evaluate("resnet_slim", data, protocols="knn", k=3, image_size=8, workers=0, devices="cpu")
-    (record,) = [record for record in records if record["encoder"] == "pixels"]
-    return float(record["top1"])
+    records = selfsight.evaluate(
+        "resnet_slim", data, protocols="knn", protocol_options={"knn": {"k": 3}}, image_size=8, workers=0, devices="cpu"
+    )
+    (record,) = [record for record in records if (record["encoder"], record["metric"]) == ("pixels", "top1")]
+    return float(record["value"])
 
 
 @dataclasses.dataclass(frozen=True)

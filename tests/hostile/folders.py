@@ -321,7 +321,9 @@ def written_over(data: Any, folder: Path, *, verb: str, out: Path, model: Any = 
         return selfsight.export(model, format=kinds[out.suffix], **common)
     if verb == "embed":
         return selfsight.embed(model, data, workers=0, devices="cpu", **common)
-    return selfsight.evaluate(model, data, protocols="knn", k=3, workers=0, devices="cpu", **common)
+    return selfsight.evaluate(
+        model, data, protocols="knn", protocol_options={"knn": {"k": 3}}, workers=0, devices="cpu", **common
+    )
 
 
 WRITERS = {"evaluate": "r.json", "embed": "f.npz", "embed-table": "f.parquet", "export": "e.safetensors",
@@ -393,7 +395,9 @@ def results_beside(text: str) -> Callable[[Path, Generator], Trial]:
     """`evaluate` gathers its results in evaluation.json, where something else may lie."""
 
     def act(data: Any, folder: Path) -> Any:
-        return selfsight.evaluate(folder / "run", data, protocols="knn", k=3, workers=0, devices="cpu")
+        return selfsight.evaluate(
+            folder / "run", data, protocols="knn", protocol_options={"knn": {"k": 3}}, workers=0, devices="cpu"
+        )
 
     def build(folder: Path, rng: Generator) -> Trial:
         save_encoder(small_encoder(), folder / "run")
@@ -408,8 +412,17 @@ def results_of_several(first: str, second: str, alike: bool) -> Callable[[Path, 
 
     def act(data: Any, folder: Path) -> Any:
         for one in data:
-            selfsight.evaluate(folder / "run", one, protocols="knn", k=3, baselines=False, workers=0, devices="cpu")
-        return sorted(record["encoder"] for record in json.loads((folder / "run/evaluation.json").read_text()))
+            selfsight.evaluate(
+                folder / "run",
+                one,
+                protocols="knn",
+                protocol_options={"knn": {"k": 3}},
+                baselines=False,
+                workers=0,
+                devices="cpu",
+            )
+        records = json.loads((folder / "run/evaluation.json").read_text())
+        return sorted(record["encoder"] for record in records if record["metric"] == "top1")
 
     def build(folder: Path, rng: Generator) -> Trial:
         save_encoder(small_encoder(), folder / "run")

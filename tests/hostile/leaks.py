@@ -17,7 +17,7 @@ from PIL import Image
 from hostile.case import Case, Expect, Failed, Parts, Problem, Reads, Trial, either, refused
 from hostile.formats import noise, saved
 from hostile.tables import as_csv, some_images
-from selfsight.data import Source
+from selfsight.data import Source, splits
 from selfsight.engine.images import divide
 from selfsight.probes.subjects import train_and_test
 
@@ -50,7 +50,7 @@ def word_of(value: Any) -> str:
 
 def judged(data: Any, folder: Path, *, group: str | None = None, **options: Any) -> Sides:
     """What `evaluate` learns from and tests on."""
-    train, test, _ = train_and_test(data, group=group, **options)
+    train, test, _ = train_and_test(splits(data, **options), group=group)
     return Sides.of(train, test, group)
 
 

@@ -73,8 +73,11 @@ BAD: dict[str, dict[str, tuple[Any, ...]]] = {
         "group": ("", 3),
         "limit": WHOLE,
         "pretrained": ("maybe", 1),
-        "k": (0, -1, 1.5, "all", True),
-        "temperature": (0, -1, NAN, INF, "hot", True),
+        "protocol_options": ("fast", [1], {"knn": 5}),
+        "folds": (*WHOLE, 1),
+        "leave_out": ("", 3),
+        "layer": ("first", 1.5, [], [True]),
+        "pool": ("max", "", 3),
         "out": ("",),
     },
     "embed": {
@@ -91,7 +94,7 @@ BAD: dict[str, dict[str, tuple[Any, ...]]] = {
         "out": ("", "x.tf", "x"),
     },
 }
-BUNDLES = ("method_options", "encoder_options", "view_options")
+BUNDLES = ("method_options", "encoder_options", "view_options", "protocol_options")
 
 
 @dataclass(frozen=True)
@@ -248,8 +251,12 @@ TOGETHER: dict[str, tuple[str, dict[str, Any], Expect]] = {
     "vit-odd-size": ("pretrain", {"encoder": "vit_small_image", "image_size": 9}, Refuses(("9", "patch"))),
     "labels-missing": ("pretrain", {"method": "supcon"}, Refuses(("label",))),
     "channels-of-array": ("pretrain", {"channels": 3}, Refuses(("channels",))),
-    "k-without-knn": ("evaluate", {"protocols": "ridge", "k": 5}, Refuses(("k is",))),
-    "temperature-without-knn": ("evaluate", {"protocols": "ridge", "temperature": 0.5}, Refuses(("temperature",))),
+    "k-without-knn": ("evaluate", {"protocols": "ridge", "protocol_options": {"knn": {"k": 5}}}, Refuses(("k is",))),
+    "temperature-without-knn": (
+        "evaluate",
+        {"protocols": "ridge", "protocol_options": {"knn": {"temperature": 0.5}}},
+        Refuses(("temperature",)),
+    ),
     "overwrite-alone": ("evaluate", {"overwrite": True}, Refuses(("overwrite",))),
     "protocol-twice": ("evaluate", {"protocols": ["knn", "knn"]}, either(Refuses(("protocol", "knn")), said("knn"))),
     "no-labels": ("evaluate", {}, Refuses(("label",))),

@@ -247,7 +247,7 @@ def release(descriptor: int) -> None:
 
 def mark(descriptor: int, config: Mapping[str, Any]) -> None:
     """Say in the marker whose run it is."""
-    from selfsight.engine.hardware import package_version
+    from selfsight.naming import package_version
 
     said = {
         "selfsight": package_version("selfsight"),

@@ -7,11 +7,11 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
+from selfsight.naming import package_version
 from selfsight.precision import choose_precision
 
 PACKAGES = ("selfsight", "torch", "torchvision", "lightning", "timm", "numpy")
@@ -166,14 +166,6 @@ def describe_hardware(hardware: Hardware) -> dict[str, Any]:
         },
         "packages": {"python": platform.python_version(), **{name: package_version(name) for name in PACKAGES}},
     }
-
-
-def package_version(name: str) -> str | None:
-    """The installed version of a package, or None."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def cpu_name() -> str:

@@ -106,6 +106,12 @@ class Reader:
         if each_axis(self.size, spec.dims) != spec.size:
             log.info("images are read at %s px, the encoder is for %s px", self.size, spec.image_size)
 
+    @property
+    def key(self) -> str:
+        """All that decides what is seen of an image."""
+        spec = self.spec
+        return f"{self.size} {spec.channels} {spec.mean} {spec.std} {spec.value_range} {self.precision}"
+
     @torch.no_grad()
     def shapes(self, functions: Mapping[str, Function]) -> dict[str, tuple[int, ...]]:
         """The shape of one image's features by name, seen by a blank image.

@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import Any
 
 LEAST = {
-    "batch_size": 1, "workers": 0, "limit": 1, "k": 1, "seed": 0, "opset": 1, "channels": 1
+    "batch_size": 1, "workers": 0, "limit": 1, "k": 1, "seed": 0, "opset": 1, "channels": 1, "folds": 2
 }  # fmt: skip
 MOST = {"seed": 2**63 - 1}
 
@@ -45,11 +45,8 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}")
 
 
-def check_neighbours(protocols: list[str], k: int, temperature: float) -> None:
-    """Refuse what means nothing to kNN, or is asked of it where it is not asked for."""
+def check_neighbours(k: int, temperature: float) -> None:
+    """Refuse what means nothing to kNN."""
     check_numbers(k=k)
     if not isinstance(temperature, int | float) or temperature is True or not 0 < temperature < math.inf:
         raise ValueError(f"temperature is above 0, not {temperature!r}")
-    for name, value, usual in (("k", k, 20), ("temperature", temperature, 0.07)):
-        if value != usual and "knn" not in protocols:
-            raise ValueError(f"{name} is of knn, which is not among the protocols {', '.join(protocols)}: add it")

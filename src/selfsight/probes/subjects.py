@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
 from torch import nn
 
-from selfsight.data import Source, as_trained, choose_size, mean_and_std, splits
+from selfsight.data import Source, as_trained, choose_size, mean_and_std
 from selfsight.data.labels import missing_classes
 from selfsight.data.parts import find_part
 from selfsight.data.sizes import check_flat, own_size, spatial_axes
@@ -171,7 +171,7 @@ def drawn(build: Callable[[], Encoder], seed: int) -> Encoder:
 
 
 def train_and_test(
-    data: Any, *, test_split: str | None = None, seed: int = 0, group: str | None = None, **options: Any
+    parts: Mapping[str, Source], *, test_split: str | None = None, seed: int = 0, group: str | None = None
 ) -> tuple[Source, Source, str]:
     """Training images, test images, and a sentence that says which they are.
 
@@ -182,7 +182,6 @@ def train_and_test(
     Where the data say which images are for testing, those stay as they are: a training image that equals one of them
     or shares its group is left out of training, with counts in the log (`without_repeats`).
     """
-    parts = splits(data, **options)
     if len(parts) == 1 and test_split is None:
         (source,) = parts.values()
         why = missing_classes(source)

@@ -1,0 +1,425 @@
+"""The contract between a protocol and `evaluate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from selfsight.data import Source, subset
+from selfsight.data.labels import NO_LABEL, encode_labels, label_values, missing_classes, read_labels, why_on_a_scale
+from selfsight.data.subsets import stratified_order
+from selfsight.metrics import Classes, Numbers, Outcome, PerImage, Tags
+from selfsight.metrics.retrieval import expected_by_chance
+from selfsight.naming import nearest
+from selfsight.probes.store import FeatureStore
+
+CHANCE = "chance"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one encoder made of the test images.
+
+    row: whose it is. outcome: its answers beside the truth. n_train: images that were learned from.
+    variant: options of which there is a figure each, such as how many images of a class were learned from.
+    settings: what was chosen on the way, such as a penalty. draw: which of several repetitions.
+    """
+
+    row: str
+    outcome: Outcome
+    n_train: int
+    variant: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    draw: int = 0
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is asked of encoders.
+
+    A subclass is a frozen dataclass: its fields are its options, its docstring names its source. `task` says what is
+    asked of each image, and refuses data that cannot say it, before anything long begins. Calling the protocol with
+    the task answers for one encoder after the other.
+
+    shown: the metric that a table shows, where it is not the first of its kind. wants_label: whether it is about the
+    label unless it names a column. reads_features: whether it asks for the features of frozen encoders.
+    """
+
+    shown: ClassVar[str] = ""
+    wants_label: ClassVar[bool] = True
+    reads_features: ClassVar[bool] = True
+
+    def task(self, trial: Trial) -> Task:
+        """What is asked: by default the class of each image."""
+        return trial.classes()
+
+    def __call__(self, task: Any) -> Iterator[Answer]:
+        """An `Answer` for each encoder, or several."""
+        raise NotImplementedError
+
+    @property
+    def column(self) -> str | None:
+        """The column that it asks for, None for the label."""
+        return getattr(self, "of", None) or None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All options and their values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Images to learn from and to test on, and the features of both.
+
+    rows: of whom features are judged, by the name of the row; their names in the store.
+    group: a column of what belongs together, over whose values the test images are drawn again.
+    """
+
+    train: Source
+    test: Source
+    store: FeatureStore
+    rows: Mapping[str, str]
+    seed: int = 0
+    group: str | None = None
+
+    def readable(self) -> Trial:
+        """Without the images that cannot be read; features are extracted for it."""
+        sides = {}
+        for name, source in (("train", self.train), ("test", self.test)):
+            mask = self.store.readable(source)
+            sides[name] = source if mask.all() else subset(source, np.flatnonzero(mask))
+        return dataclasses.replace(self, **sides)
+
+    def classes(self, column: str | None = None) -> ClassTask:
+        """The class of each image: its label, or what stands in another column.
+
+        Raises:
+            ValueError: for numbers on a scale, for fewer than two classes, and where no image has one.
+        """
+        if column is None:
+            for source in (self.train, self.test):
+                why = missing_classes(source)
+                if why is not None:
+                    raise ValueError(why)
+            sides = [np.asarray(source.labels) for source in (self.train, self.test)]
+            names = self.train.classes
+        else:
+            labels = read_labels(pd.concat(self.columns(column), ignore_index=True))
+            if labels.classes is None:
+                raise ValueError(
+                    f"the column {column!r} holds {why_on_a_scale(labels.column[~np.isnan(labels.column)])}, and no "
+                    "classes: regression takes it, or pandas.cut bins it"
+                )
+            sides, names = np.split(labels.column, [len(self.train)]), labels.classes
+        count = len(names) if names else int(max(side.max(initial=-1) for side in sides)) + 1
+        named = names or [str(code) for code in range(count)]
+        return ClassTask(self, *(torch.from_numpy(side.copy()) for side in sides), name=column or "label", names=named)
+
+    def numbers(self, column: str | None = None) -> NumberTask:
+        """A number of each image: a column's, or the label's where labels are numbers.
+
+        Raises:
+            ValueError: for a column that holds anything else, or the same everywhere.
+        """
+        values = pd.concat(self.columns(column), ignore_index=True)
+        numbers = as_floats(values)
+        words: Any = values[np.isnan(numbers) & values.notna() & (values.astype(str).str.strip() != "")]
+        if len(words):
+            raise ValueError(f"the column {column or 'label'!r} holds {words.iloc[0]!r}, which is no number")
+        sides = np.split(numbers, [len(self.train)])
+        if np.isinf(numbers).any():
+            raise ValueError(f"the column {column or 'label'!r} holds an infinite number: correct it or leave it empty")
+        return NumberTask(self, *(torch.from_numpy(side.copy()) for side in sides), name=column or "label")
+
+    def identities(self, column: str | None = None) -> IdentityTask:
+        """What each image shows, whatever the values of a column are; by default the class.
+
+        Raises:
+            ValueError: where no two test images show the same.
+        """
+        if column is None:
+            why = missing_classes(self.test)
+            if why is not None:
+                raise ValueError(why)
+            sides = [np.full(len(self.train), 0), np.asarray(self.test.labels)]
+        else:
+            codes = encode_labels(pd.concat(self.columns(column), ignore_index=True))[0]
+            sides = np.split(codes, [len(self.train)])
+        return IdentityTask(self, *(torch.from_numpy(side.copy()) for side in sides), name=column or "label")
+
+    def tags(self, columns: Sequence[str] = ()) -> TagTask:
+        """Whether each of several things is there: a column of 0 and 1 each, or one column of words with commas.
+
+        Raises:
+            ValueError: for columns that hold anything else.
+        """
+        if not columns:
+            raise ValueError("multilabel wants to know its tags: --multilabel.of with a column, or several by commas")
+        both = [pd.concat(self.columns(column), ignore_index=True) for column in columns]
+        if len(columns) == 1 and not is_binary(both[0]):
+            truth, names = listed_tags(both[0])
+        else:
+            wrong = [column for column, values in zip(columns, both, strict=True) if not is_binary(values)]
+            if wrong:
+                raise ValueError(f"the column {wrong[0]!r} is one of several tags and holds more than 0, 1 and nothing")
+            numbers = np.stack(list(map(as_floats, both)), axis=1)
+            truth, names = np.nan_to_num(numbers, nan=-1).astype(np.int64), list(columns)
+        sides = np.split(truth, [len(self.train)])
+        return TagTask(self, *(torch.from_numpy(side) for side in sides), name=",".join(columns), names=names)
+
+    def columns(self, column: str | None) -> list[pd.Series]:
+        """A column's values of training and of test images."""
+        found = []
+        for source in (self.train, self.test):
+            values = label_values(source) if column in (None, "label") else source.metadata.get(column)
+            if values is None:
+                known = [str(name) for name in source.metadata if name != "path"]
+                raise ValueError(f"{source.name} has no column {column or 'label'!r}{nearest(str(column), known)}")
+            found.append(pd.Series(values))
+        return found
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of each image, and what is known of it.
+
+    train, test: the truth `(N,)` or `(N, T)` of the images that have one; `train_rows` and `test_rows` are their
+    positions among those of the trial. name: of the column. names: of classes or tags.
+    """
+
+    trial: Trial
+    train: Tensor
+    test: Tensor
+    name: str
+    names: list[str] = field(default_factory=list)
+    train_rows: Tensor = field(default_factory=lambda: torch.tensor([], dtype=torch.int64))
+    test_rows: Tensor = field(default_factory=lambda: torch.tensor([], dtype=torch.int64))
+
+    kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if len(self.train_rows) == 0:  # as the trial made it, with what nobody knows
+            for side in ("train", "test"):
+                truth = getattr(self, side)
+                rows = self.known(truth).nonzero().flatten()
+                object.__setattr__(self, f"{side}_rows", rows)
+                object.__setattr__(self, side, truth[rows])
+        for side in ("train", "test"):
+            if len(getattr(self, side)) == 0:
+                source = getattr(self.trial, side)
+                raise ValueError(f"no {side} image of {source.name} has a value in {self.name!r}: name another column")
+        self.check()
+
+    @property
+    def seed(self) -> int:
+        """What is random is a function of it."""
+        return self.trial.seed
+
+    @property
+    def unknown(self) -> tuple[int, int]:
+        """How many training and test images nobody knows the answer of."""
+        return len(self.trial.train) - len(self.train_rows), len(self.trial.test) - len(self.test_rows)
+
+    def known(self, truth: Tensor) -> Tensor:
+        """Which rows have an answer."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raise a `ValueError` where nothing can be learned."""
+
+    def features(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Of each encoder its row and features `(N, D)` of training and of test images, in the order of the truth."""
+        sides = [self.trial.store.features(source) for source in (self.trial.train, self.trial.test)]
+        for row, name in self.trial.rows.items():
+            yield row, sides[0][name][self.train_rows], sides[1][name][self.test_rows]
+
+    def sources(self) -> tuple[Source, Source]:
+        """Training and test images, in the order of the truth."""
+        pairs = ((self.trial.train, self.train_rows), (self.trial.test, self.test_rows))
+        return tuple(subset(source, rows.numpy()) for source, rows in pairs)  # type: ignore[return-value]
+
+    def of_test(self, column: str) -> np.ndarray:
+        """Numbers `(N,)` for the distinct values of a column among the test images; missing ones are each their own."""
+        from selfsight.data.subsets import group_numbers
+
+        return group_numbers(self.trial.test, column)[self.test_rows.numpy()]
+
+    def chance(self) -> Outcome:
+        """What one would answer without seeing the images."""
+        raise NotImplementedError
+
+    def _answer(self, row: str, outcome: Outcome, draw: int, variant: dict[str, Any] | None, settings: Any) -> Answer:
+        return Answer(row, outcome, len(self.train), variant or {}, settings, draw)
+
+    def only(self, rows: Tensor | np.ndarray) -> Any:
+        """The task with fewer training images: those at these positions of `train`."""
+        rows = torch.as_tensor(rows)
+        return dataclasses.replace(self, train=self.train[rows], train_rows=self.train_rows[rows])
+
+
+@dataclass(frozen=True)
+class ClassTask(Task):
+    """One class an image, as its position in `names`."""
+
+    kind: ClassVar[str] = "classes"
+
+    def known(self, truth: Tensor) -> Tensor:
+        return truth != NO_LABEL
+
+    def check(self) -> None:
+        there = self.train.unique().tolist()
+        if len(there) < 2:
+            only = self.names[there[0]] if there else "none"
+            raise ValueError(
+                f"at least two classes are wanted and the training images have {only!r} alone: check the column "
+                f"{self.name!r}"
+            )
+
+    def answer(
+        self,
+        row: str,
+        scores: Tensor,
+        classes: Tensor | None = None,
+        *,
+        draw: int = 0,
+        variant: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> Answer:
+        """scores: `(M, K)` of the classes at these positions, by default of all; the highest is the prediction."""
+        scores = scores.detach().double().cpu()
+        if classes is not None:
+            all_of_them = scores.new_full((len(scores), len(self.names)), -torch.inf)
+            all_of_them[:, classes.cpu()] = scores
+            scores = all_of_them
+        return self._answer(row, Classes(self.test, scores), draw, variant, settings)
+
+    def chance(self) -> Outcome:
+        """The commonest class of the training images for all."""
+        shares = torch.bincount(self.train, minlength=len(self.names)).double()
+        shares = torch.where(shares > 0, shares / len(self.train), -torch.inf)
+        return Classes(self.test, shares.expand(len(self.test), -1))
+
+    def order(self, seed: int) -> Tensor:
+        """Training rows in a random order in which every beginning keeps the shares of the classes."""
+        return torch.from_numpy(stratified_order(self.train.numpy(), seed).copy())
+
+    def few(self, images: int, seed: int) -> ClassTask:
+        """The task with `images` training images of each class, or all of one that has fewer, drawn by `seed`."""
+        shuffled = torch.from_numpy(np.random.default_rng(seed).permutation(len(self.train)))
+        truth = self.train[shuffled]
+        rank = torch.empty_like(truth)
+        for number in truth.unique():
+            places = (truth == number).nonzero().flatten()
+            rank[places] = torch.arange(len(places))
+        return self.only(shuffled[rank < images].sort().values)
+
+
+@dataclass(frozen=True)
+class NumberTask(Task):
+    """A number an image."""
+
+    kind: ClassVar[str] = "numbers"
+
+    def known(self, truth: Tensor) -> Tensor:
+        return ~truth.isnan()
+
+    def check(self) -> None:
+        if (self.train == self.train[0]).all():
+            raise ValueError(
+                f"the column {self.name!r} is {self.train[0]:g} for all training images: there is nothing to learn"
+            )
+
+    def answer(
+        self, row: str, predicted: Tensor, *, draw: int = 0, variant: dict[str, Any] | None = None, **settings: Any
+    ) -> Answer:
+        """predicted: `(M,)`."""
+        return self._answer(row, Numbers(self.test, predicted.detach().cpu()), draw, variant, settings)
+
+    def chance(self) -> Outcome:
+        """The mean of the training images for all."""
+        return Numbers(self.test, self.train.mean().expand(len(self.test)))
+
+
+@dataclass(frozen=True)
+class TagTask(Task):
+    """Several tags an image: 1, 0, or -1 where nobody knows, `(N, T)`."""
+
+    kind: ClassVar[str] = "tags"
+
+    def known(self, truth: Tensor) -> Tensor:
+        return (truth >= 0).any(dim=1)
+
+    def check(self) -> None:
+        for name, tag in zip(self.names, self.train.T, strict=True):
+            if len(tag[tag >= 0].unique()) < 2:
+                raise ValueError(f"the tag {name!r} is the same for all training images: leave it out")
+
+    def answer(
+        self, row: str, scores: Tensor, *, draw: int = 0, variant: dict[str, Any] | None = None, **settings: Any
+    ) -> Answer:
+        """scores: `(M, T)`, higher where a tag is likelier."""
+        return self._answer(row, Tags(self.test, scores.detach().double().cpu()), draw, variant, settings)
+
+    def chance(self) -> Outcome:
+        """The same score for all images."""
+        return Tags(self.test, torch.zeros(self.test.shape, dtype=torch.float64))
+
+
+@dataclass(frozen=True)
+class IdentityTask(Task):
+    """Which test images show the same, as a number for each; training images take no part."""
+
+    kind: ClassVar[str] = "retrieval"
+
+    def known(self, truth: Tensor) -> Tensor:
+        return truth != NO_LABEL
+
+    def check(self) -> None:
+        if len(self.test.unique()) == len(self.test):
+            raise ValueError(f"no two test images share a value of {self.name!r}: there is nothing to find")
+
+    def answer(self, row: str, **each: Tensor) -> Answer:
+        """each: metrics of every query `(M,)`, by name; NaN where a query does not count."""
+        return Answer(row, PerImage(**each), n_train=0)
+
+    def chance(self) -> Outcome:
+        """Expected of a random order of the other images."""
+        same = torch.bincount(self.test)[self.test] - 1
+        return PerImage(**expected_by_chance(same.numpy(), len(self.test) - 1))
+
+
+def is_binary(values: pd.Series) -> bool:
+    """Whether a column holds 0, 1 and nothing else but empty cells."""
+    return bool(np.isin(as_floats(values.dropna()), (0, 1)).all())
+
+
+def as_floats(values: pd.Series) -> np.ndarray:
+    """Numbers, whatever they are stored as; NaN for what is none."""
+    return pd.Series(pd.to_numeric(values, errors="coerce")).astype("Float64").to_numpy(np.float64, na_value=np.nan)
+
+
+def listed_tags(values: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Tags `(N, T)` of a column of lists, or of words with commas, semicolons or bars; -1 where nobody knows."""
+    split = [tags_of(value) for value in values]
+    names = sorted({name for some in split for name in some or []})
+    if not names:
+        raise ValueError("a column of tags is empty: name another with --multilabel.of")
+    return np.array([[-1 if some is None else name in some for name in names] for some in split], dtype=np.int64), names
+
+
+def tags_of(value: Any) -> list[str] | None:
+    """The tags in a cell; None for an empty one, of which nobody knows."""
+    if np.ndim(value):
+        return [str(one) for one in value]
+    if pd.isna(value) or not str(value).strip():
+        return None
+    return [word.strip() for word in re.split("[,;|]", str(value)) if word.strip()]
