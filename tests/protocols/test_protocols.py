@@ -15,7 +15,7 @@ from sklearn.metrics import balanced_accuracy_score
 from selfsight.data import subset
 from selfsight.metrics import Classes
 from selfsight.metrics.retrieval import expected_by_chance, search
-from selfsight.protocols import build_protocols, describe_protocols, protocol_names
+from selfsight.protocols import build_protocols, describe_protocols, find_protocol, protocol_names
 from selfsight.protocols._records import answers_of, records_of, table
 
 OPTIONS = {
@@ -27,7 +27,7 @@ OPTIONS = {
     "linear": {"epochs": 20},
     "logistic": {"folds": 3},
 }
-NAMES = [name for name in protocol_names()]
+NAMES = [name for name in protocol_names() if not find_protocol(name).trains]
 
 
 def judge(name, trial, **options):

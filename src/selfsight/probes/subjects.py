@@ -171,20 +171,25 @@ def drawn(build: Callable[[], Encoder], seed: int) -> Encoder:
 
 
 def train_and_test(
-    parts: Mapping[str, Source], *, test_split: str | None = None, seed: int = 0, group: str | None = None
+    parts: Mapping[str, Source],
+    *,
+    test_split: str | None = None,
+    seed: int = 0,
+    group: str | None = None,
+    labelled: bool = True,
 ) -> tuple[Source, Source, str]:
     """Training images, test images, and a sentence that says which they are.
 
     test_split: by default "test" where the data has it, else "val"; data of one part is cut 80 to 20 by `seed`
         (`hold_out`).
-    group: a column whose equal values are on one side.
+    group: a column whose equal values are on one side. labelled: whether it is about classes.
 
     Where the data say which images are for testing, those stay as they are: a training image that equals one of them
     or shares its group is left out of training, with counts in the log (`without_repeats`).
     """
     if len(parts) == 1 and test_split is None:
         (source,) = parts.values()
-        why = missing_classes(source)
+        why = missing_classes(source) if labelled else None
         if why is not None:
             raise ValueError(why)
         cut = hold_out(source, TEST_SHARE, seed, group)

@@ -40,7 +40,7 @@ def divide(
     first.
     """
     if folds is None and leave_out is None:
-        train, test, said = train_and_test(parts, test_split=test_split, seed=seed, group=group)
+        train, test, said = train_and_test(parts, test_split=test_split, seed=seed, group=group, labelled=labelled)
         log.info("%s", said)
         train, test = (with_label(one, role, labelled) for one, role in ((train, "training"), (test, "test")))
         return [(limit_to(train, limit, seed), test)], train

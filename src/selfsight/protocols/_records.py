@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selfsight.metrics import Estimate, Outcome, Resamples
 from selfsight.metrics.resampling import by_percentiles, by_repetition
-from selfsight.protocols.base import CHANCE, Answer, Protocol, Task
+from selfsight.protocols.base import CHANCE, Answer, Protocol, Task, scratch
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def records_of(
                         "low": plain(estimate.low),
                         "high": plain(estimate.high),
                         "better_by": difference and [plain(x) for x in dataclasses.astuple(difference)],
-                        "than": None if difference is None else baselines[row],
+                        "than": None if difference is None else compared_with(row, baselines, found),
                         "interval": interval_over(mine, repeated),
                         "n_train": round(sum(answer.n_train for _, answer in known) / len(known)),
                         "n_test": sum(len(task.test) for task, _ in known) // seeds,
@@ -113,8 +113,8 @@ def over_images(given: Given, baselines: Mapping[str, str]) -> dict[str, dict[st
     values = resamples.of(outcomes)
 
     def one(row: str, metric: str) -> tuple[Estimate, Estimate | None]:
-        base = baselines.get(row)
-        other: Tensor | None = values[base][metric] if base in values else None
+        base = compared_with(row, baselines, values)
+        other: Tensor | None = None if base is None else values[base][metric]
         mine = values[row][metric]
         return by_percentiles(mine), None if other is None else by_percentiles(mine - other)
 
@@ -138,11 +138,17 @@ def over_repetitions(
                         len({(number, answer.draw) for number, _, answer in given}))  # fmt: skip
 
     def one(row: str, metric: str) -> tuple[Estimate, Estimate | None]:
-        mine, other = values[row][metric], values.get(baselines.get(row, ""), {}).get(metric)
+        mine, other = values[row][metric], values.get(compared_with(row, baselines, values) or "", {}).get(metric)
         difference = None if other is None else by_repetition([mine[key] - other[key] for key in mine if key in other])
         return by_repetition(list(mine.values()), bounds), difference
 
     return {row: {metric: one(row, metric) for metric in values[row]} for row in values}
+
+
+def compared_with(row: str, baselines: Mapping[str, str], rows: Iterable[str]) -> str | None:
+    """The row of the same encoder untrained, or trained from scratch; None where there is none."""
+    base = baselines.get(row)
+    return next((one for one in (base, scratch(base)) if one in rows), None) if base is not None else None
 
 
 def ones(outcome: Outcome) -> Tensor:

@@ -19,6 +19,8 @@ from selfsight.data.subsets import stratified_order
 from selfsight.metrics import Classes, Numbers, Outcome, PerImage, Tags
 from selfsight.metrics.retrieval import expected_by_chance
 from selfsight.naming import nearest
+from selfsight.nets import Encoder
+from selfsight.probes.features import Reader
 from selfsight.probes.store import FeatureStore
 
 CHANCE = "chance"
@@ -50,12 +52,12 @@ class Protocol:
     the task answers for one encoder after the other.
 
     shown: the metric that a table shows, where it is not the first of its kind. wants_label: whether it is about the
-    label unless it names a column. reads_features: whether it asks for the features of frozen encoders.
+    label unless it names a column. trains: whether it trains encoders, and takes as long.
     """
 
     shown: ClassVar[str] = ""
     wants_label: ClassVar[bool] = True
-    reads_features: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
 
     def task(self, trial: Trial) -> Task:
         """What is asked: by default the class of each image."""
@@ -242,6 +244,16 @@ class Task:
         for row, name in self.trial.rows.items():
             yield row, sides[0][name][self.train_rows], sides[1][name][self.test_rows]
 
+    def encoders(self) -> Iterator[tuple[str, Encoder, Reader]]:
+        """Of each encoder its row, itself, not to be changed, and how it reads images; untrained ones are `scratch`."""
+        seen: list[Encoder] = []
+        for row, name in self.trial.rows.items():
+            read = self.trial.store.reads[name]
+            found = getattr(read.function, "encoder", read.function)
+            if isinstance(found, Encoder) and not any(found is one for one in seen):  # of which layers may be rows
+                seen.append(found)
+                yield scratch(row), found, read.reader
+
     def sources(self) -> tuple[Source, Source]:
         """Training and test images, in the order of the truth."""
         pairs = ((self.trial.train, self.train_rows), (self.trial.test, self.test_rows))
@@ -395,6 +407,11 @@ class IdentityTask(Task):
         """Expected of a random order of the other images."""
         same = torch.bincount(self.test)[self.test] - 1
         return PerImage(**expected_by_chance(same.numpy(), len(self.test) - 1))
+
+
+def scratch(row: str) -> str:
+    """The name of an untrained encoder's row once it is trained with labels alone."""
+    return f"scratch{row.removeprefix('random')}" if row.startswith("random") else row
 
 
 def is_binary(values: pd.Series) -> bool:
