@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from selfsight import arguments, signatures
+from selfsight.evaluate import evaluate
 from selfsight.methods import find_method
 
 if TYPE_CHECKING:
@@ -200,6 +201,13 @@ def test_what_is_no_word_in_a_file_is_refused(text, tmp_path):
     file.write_text(f"canvas: {text}\n")
     with pytest.raises(ValueError, match=r"--canvas is a word or a path, not .*: write it in quotes"):
         parse("--config", str(file))
+
+
+@pytest.mark.parametrize(("typed", "wanted"), [("1e-3", [1e-3]), ("1e-3,0.1", [1e-3, 0.1]), ("[0.1]", [0.1])])
+def test_a_list_may_be_typed_as_one_value(typed, wanted):
+    argv = ["run", "data", "--protocols", "linear,dense_linear", "--linear.lrs", typed, "--dense_linear.ignore", "11"]
+    options = arguments.parse(evaluate, argv, "selfsight evaluate")["protocol_options"]
+    assert options == {"linear": {"lrs": tuple(wanted)}, "dense_linear": {"ignore": (11,)}}
 
 
 def test_words_between_commas_stay_words():

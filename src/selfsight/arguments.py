@@ -358,7 +358,8 @@ def typed(target: Callable, options: Settings, prefix: str = "") -> Settings:
         kinds = typed_as(known[name], namespace) if name in known else {object}
         simple, result[name] = read_simple(value, kinds, f"--{prefix}{name}")
         if not simple:
-            others[name] = comma_list(value) if prefix or is_sequence(known.get(name)) else value
+            some = comma_list(value) if prefix or is_sequence(known.get(name)) else value
+            others[name] = [plain_value(some)] if is_one_of_several(some, known.get(name)) else some
     if others:
         parser = ArgumentParser(exit_on_error=False)
         parser.add_function_arguments(as_typed(target, only=others), fail_untyped=False)
@@ -378,6 +379,13 @@ def comma_list(value: Any) -> Any:
     if isinstance(value, str) and not value.lstrip().startswith(("[", "{")) and "," in value:
         return [plain_value(item.strip()) for item in value.split(",")]
     return value
+
+
+def is_one_of_several(value: Any, parameter: Parameter | None) -> bool:
+    """Whether a value stands alone where a list is wanted and nothing else: `--linear.lrs 1e-3`."""
+    alone = isinstance(value, str | int | float) and not str(value).lstrip().startswith(("[", "("))
+    kind = "" if parameter is None else str(parameter.annotation)
+    return alone and kind.startswith(("Sequence[", "tuple[", "list[")) and "|" not in kind
 
 
 def plain_value(text: Any) -> Any:

@@ -197,7 +197,7 @@ def evaluate(
         found = results.known(name, protocol.options, about)
         if found is None:
             log.info("%s", name)
-            tasks = [protocol.task(trial.readable()) for trial in trials]
+            tasks = [protocol.task(trial.readable(protocol.wants_features)) for trial in trials]
             found = records_of(name, protocol, answers_of(protocol, tasks), judged.baselines, about)
             results.add(found, replace=results.again and not results.shared and not records)
             fresh = True

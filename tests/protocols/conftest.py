@@ -21,7 +21,7 @@ class Made(FeatureStore):
     def expect(self, source):
         pass
 
-    def readable(self, source):
+    def readable(self, source, features=True):
         return np.ones(len(source), dtype=bool)
 
     def features(self, source):

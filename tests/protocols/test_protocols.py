@@ -27,7 +27,7 @@ OPTIONS = {
     "linear": {"epochs": 20},
     "logistic": {"folds": 3},
 }
-NAMES = [name for name in protocol_names() if not find_protocol(name).trains]
+NAMES = [name for name in protocol_names() if find_protocol(name).wants_features]
 
 
 def judge(name, trial, **options):

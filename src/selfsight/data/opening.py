@@ -18,6 +18,7 @@ from selfsight.data.files import SUFFIXES
 from selfsight.data.folder import FolderSource, folder_splits
 from selfsight.data.inputs import read_columns, read_object
 from selfsight.data.labels import NO_LABEL, class_numbers, label_values, look_measured, number_of
+from selfsight.data.masks import masked_splits
 from selfsight.data.parts import by_part, by_split_column, find_part, main_part
 from selfsight.data.ranges import share_range
 from selfsight.data.sources import Source
@@ -189,7 +190,7 @@ def _splits_of_path(path: Path, label: str, path_column: str, channels: int | No
             f"path_column is a column of a table, and {path} is none: leave path_column={path_column!r} out"
         )
     if path.is_dir():
-        return folder_splits(path, channels)
+        return masked_splits(path, channels) or folder_splits(path, channels)
     expected = f"a folder, {', '.join(READERS)}, .npy or .npz"
     if not path.is_file():  # reading a pipe may never end
         raise ValueError(f"{printable(path)} is neither a folder nor a file: give {expected}")

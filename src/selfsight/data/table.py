@@ -52,6 +52,8 @@ class TableSource(FileSource):
         for name in own.keys() & set(rows):
             log.info("%s: its own column %r is kept as %r", printable(table), name, own[name])
         metadata = rows.drop(columns=path_column).rename(columns=own).assign(path=pd.Series(paths, dtype=object))
+        if "mask" in rows:
+            metadata["mask"] = find_masks(pd.Series(rows["mask"]), table)
         classes = None
         if label in rows:
             try:
@@ -140,6 +142,13 @@ def find_paths(cells: pd.Series, table: Path) -> list[str]:
             "here: move the table, or write paths from its folder or from /"
         )
     return paths
+
+
+def find_masks(cells: pd.Series, table: Path) -> pd.Series:
+    """Where masks are that a column "mask" names, where it holds texts."""
+    return cells.map(
+        lambda cell: find_path(cell, str(table.parent)) if isinstance(cell, str) and cell.strip() else cell
+    )
 
 
 def find_path(text: str, folder: str) -> str:

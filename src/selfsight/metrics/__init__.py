@@ -3,7 +3,8 @@
 from selfsight.metrics.classes import Classes
 from selfsight.metrics.numbers import Numbers
 from selfsight.metrics.outcome import Outcome, PerImage
+from selfsight.metrics.pixels import Pixels
 from selfsight.metrics.resampling import Estimate, Resamples
 from selfsight.metrics.tags import Tags
 
-__all__ = ["Classes", "Estimate", "Numbers", "Outcome", "PerImage", "Resamples", "Tags"]
+__all__ = ["Classes", "Estimate", "Numbers", "Outcome", "PerImage", "Pixels", "Resamples", "Tags"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from selfsight.probes.options import check_numbers
 from selfsight.progress import track
 from selfsight.views import ViewSet, original
 from selfsight.views.batch import image_layout
+from selfsight.views.view_sets import whole
 
 log = logging.getLogger(__name__)
 
@@ -44,22 +46,39 @@ def extract_features(
     precision: "32", or "bf16" for autocast.
     Rows are in the order of the index.
     """
-    device = torch.device(device)
-    generator = torch.Generator().manual_seed(0)
     parts: dict[str, list[Tensor]] = {name: [] for name in functions}
     indices: list[Tensor] = []
-    for canvases in track(lane, lane.samples, f"features of {lane.source.name}", size=images_on):
-        batch = view_set([canvas.to(device, non_blocking=True) for canvas in canvases], generator)
-        view = image_layout(batch.views[0])
-        indices.append(batch.index.cpu())
-        for name, function in functions.items():
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                features = function(view)
-            parts[name].append(features.float().cpu())
+    for index, features in feature_batches(functions, lane, view_set, device, precision=precision):
+        indices.append(index)
+        for name, some in features.items():
+            parts[name].append(some.cpu())
     if not indices:
         raise ValueError("no image could be read: the log names them")
     index, order = torch.cat(indices).sort()
     return {name: torch.cat(tensors)[order] for name, tensors in parts.items()}, index
+
+
+@torch.no_grad()
+def feature_batches(
+    functions: Mapping[str, Function],
+    lane: Lane,
+    view_set: ViewSet,
+    device: torch.device | str = "cpu",
+    *,
+    precision: str = "32",
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Of a batch after the other the index `(B,)` of its images, and features by name, float32; see
+    `extract_features`."""
+    device = torch.device(device)
+    generator = torch.Generator().manual_seed(0)
+    for canvases in track(lane, lane.samples, f"features of {lane.source.name}", size=images_on):
+        batch = view_set([canvas.to(device, non_blocking=True) for canvas in canvases], generator)
+        view = image_layout(batch.views[0])
+        found = {}
+        for name, function in functions.items():
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                found[name] = function(view).float()
+        yield batch.index.cpu(), found
 
 
 def images_on(canvases: list[Canvas]) -> int:
@@ -133,9 +152,25 @@ class Reader:
         return function.to(self.device) if isinstance(function, nn.Module) else function
 
     def __call__(self, functions: Mapping[str, Function], source: Source) -> tuple[dict[str, Tensor], Tensor]:
+        lane = self._lane(functions, source)
+        return extract_features(functions, lane, self.view_set, self.device, precision=self.precision)
+
+    def batches(self, functions: Mapping[str, Function], source: Source) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """The index `(B,)` and the features of a batch after the other, in any order, without keeping them."""
+        return feature_batches(
+            functions, self._lane(functions, source), self.view_set, self.device, precision=self.precision
+        )
+
+    def of_whole_images(self) -> Reader:
+        """The same, of whole images: distorted where their shape is another, and not cropped."""
+        other = copy.copy(self)
+        other.view_set = whole(self.size).normalised(self.spec.mean, self.spec.std)
+        return other
+
+    def _lane(self, functions: Mapping[str, Function], source: Source) -> Lane:
         for function in functions.values():
             self._placed(function)
-        lane = open_lane(
+        return open_lane(
             source,
             self.batch_size,
             view_size=max(each_axis(self.size)),
@@ -145,7 +180,6 @@ class Reader:
             drop_last=False,
             bad=BadImages(self.max_bad),
         )
-        return extract_features(functions, lane, self.view_set, self.device, precision=self.precision)
 
 
 def check_reading(

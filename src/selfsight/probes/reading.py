@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from selfsight.nets import Encoder
 from selfsight.probes.options import check_choice
@@ -41,6 +43,41 @@ class Reading(nn.Module):
         tokens, prefix = self.encoder.model.norm(layer), self.encoder.prefix
         parts = {"cls": tokens[:, 0], "mean": tokens[:, prefix:].mean(dim=1)}
         return torch.cat([parts[name] for name in self.pool.split("+")], dim=1)
+
+
+class Maps(nn.Module):
+    """The map `(B, D, *grid)` of what is read of an encoder: of its last layer, or of those of a `Reading`.
+
+    Maps of several layers lie side by side, resized to the finest of them. Raises `ValueError` for an encoder that has
+    no map.
+    """
+
+    def __init__(self, read: Encoder | Reading):
+        super().__init__()
+        self.encoder: Encoder = read.encoder if isinstance(read, Reading) else read
+        self.layers = read.layers if isinstance(read, Reading) else [-1]
+        self.depth = depth(self.encoder)
+        if not self.depth:
+            raise ValueError(
+                f"the encoder {self.encoder.spec.name!r} answers pooled features alone and has no map: ResNets, "
+                "ConvNeXts and ViTs have one, and modules of your own with timm's forward_intermediates"
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        layers = [layer % self.depth for layer in self.layers]
+        first = min(layers)
+        found = self.encoder.features(x, layers=self.depth - first).layers
+        maps = [self.as_map(found[layer - first], x) for layer in layers]
+        grid = max((tuple(one.shape[2:]) for one in maps), key=math.prod)
+        mode = "bilinear" if len(grid) == 2 else "trilinear"
+        return torch.cat([one if one.shape[2:] == grid else F.interpolate(one, grid, mode=mode) for one in maps], dim=1)
+
+    def as_map(self, layer: Tensor, x: Tensor) -> Tensor:
+        """A layer's tokens after the final norm, or its map, `(B, D, *grid)`."""
+        if not self.encoder.takes_keep:
+            return layer
+        patches = self.encoder.model.norm(layer)[:, self.encoder.prefix :]
+        return patches.transpose(1, 2).unflatten(2, self.encoder.grid(tuple(x.shape[2:])))
 
 
 def depth(encoder: Encoder) -> int:

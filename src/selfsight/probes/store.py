@@ -65,9 +65,14 @@ class FeatureStore:
         before = self._expected.get(id(root), (root, np.array([], dtype=np.int64)))[1]
         self._expected[id(root)] = root, np.union1d(before, places)
 
-    def readable(self, source: Source) -> np.ndarray:
-        """Which images can be read `(N,)`; features of all that are expected are extracted before."""
+    def readable(self, source: Source, features: bool = True) -> np.ndarray:
+        """Which images can be read `(N,)`; features of all that are expected are extracted before, where they are
+        wanted."""
         root, places = origin(source)
+        kept = self._kept.get(id(root))
+        if not features and (kept is None or not np.isin(places, kept.places).all()):
+            reader = next(iter(self.reads.values())).reader
+            return np.isin(np.arange(len(source)), reader({}, as_encoder_reads(source, reader.spec))[1].numpy())
         kept = self._of(root, places)
         return kept.readable[np.searchsorted(kept.places, places)]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,15 +17,22 @@ from torch import Tensor
 
 from selfsight.data import Source, subset
 from selfsight.data.labels import NO_LABEL, encode_labels, label_values, missing_classes, read_labels, why_on_a_scale
+from selfsight.data.masks import MaskClasses, mask_cells, mask_classes
 from selfsight.data.subsets import stratified_order
-from selfsight.metrics import Classes, Numbers, Outcome, PerImage, Tags
+from selfsight.data.values import UnreadableImage
+from selfsight.metrics import Classes, Numbers, Outcome, PerImage, Pixels, Tags
+from selfsight.metrics.pixels import count_pixels
 from selfsight.metrics.retrieval import expected_by_chance
-from selfsight.naming import nearest
+from selfsight.naming import listed, nearest, printable
 from selfsight.nets import Encoder
 from selfsight.probes.features import Reader
+from selfsight.probes.reading import Maps, Reading
 from selfsight.probes.store import FeatureStore
 
+log = logging.getLogger(__name__)
+
 CHANCE = "chance"
+FEW = 16
 
 
 @dataclass(frozen=True)
@@ -52,11 +61,13 @@ class Protocol:
     the task answers for one encoder after the other.
 
     shown: the metric that a table shows, where it is not the first of its kind. wants_label: whether it is about the
-    label unless it names a column. trains: whether it trains encoders, and takes as long.
+    label unless it names a column. wants_features: whether it asks for pooled features, and not for the encoders
+    themselves. trains: whether it trains those, and takes as long.
     """
 
     shown: ClassVar[str] = ""
     wants_label: ClassVar[bool] = True
+    wants_features: ClassVar[bool] = True
     trains: ClassVar[bool] = False
 
     def task(self, trial: Trial) -> Task:
@@ -93,11 +104,11 @@ class Trial:
     seed: int = 0
     group: str | None = None
 
-    def readable(self) -> Trial:
-        """Without the images that cannot be read; features are extracted for it."""
+    def readable(self, features: bool = True) -> Trial:
+        """Without the images that cannot be read; features are extracted for it where they are wanted."""
         sides = {}
         for name, source in (("train", self.train), ("test", self.test)):
-            mask = self.store.readable(source)
+            mask = self.store.readable(source, features)
             sides[name] = source if mask.all() else subset(source, np.flatnonzero(mask))
         return dataclasses.replace(self, **sides)
 
@@ -177,6 +188,19 @@ class Trial:
             truth, names = np.nan_to_num(numbers, nan=-1).astype(np.int64), list(columns)
         sides = np.split(truth, [len(self.train)])
         return TagTask(self, *(torch.from_numpy(side) for side in sides), name=",".join(columns), names=names)
+
+    def masks(self, column: str = "mask", classes: int = 0, ignore: Sequence[int] = ()) -> MaskTask:
+        """The class of each pixel: see `mask_classes`.
+
+        Raises:
+            ValueError: where there are no masks, and for masks that say nothing or hold unknown numbers.
+        """
+        cells = [mask_cells(source, column) for source in (self.train, self.test)]
+        there = [torch.tensor([path is not None for path, _ in some]).long() - 1 for some in cells]
+        known, lacking = mask_classes(self.train, self.test, column, classes, tuple(ignore))
+        if lacking:
+            log.warning("test masks show classes that training masks lack, and count as wrong: %s", listed(lacking))
+        return MaskTask(self, *there, name=column, names=known.names, classes=known)
 
     def columns(self, column: str | None) -> list[pd.Series]:
         """A column's values of training and of test images."""
@@ -407,6 +431,70 @@ class IdentityTask(Task):
         """Expected of a random order of the other images."""
         same = torch.bincount(self.test)[self.test] - 1
         return PerImage(**expected_by_chance(same.numpy(), len(self.test) - 1))
+
+
+@dataclass(frozen=True)
+class MaskTask(Task):
+    """A class for each pixel; `train` and `test` are 0 for each image with a mask."""
+
+    kind: ClassVar[str] = "pixels"
+
+    classes: MaskClasses = field(kw_only=True)
+
+    def known(self, truth: Tensor) -> Tensor:
+        return truth >= 0
+
+    def check(self) -> None:
+        for _ in self.maps():  # an encoder without any is named
+            pass
+        for source in self.sources():
+            for index in range(min(FEW, len(source))):  # the others are looked at when they are read
+                with contextlib.suppress(UnreadableImage):
+                    self.mask(source, index)
+
+    def mask(self, source: Source, index: int) -> Tensor:
+        """Classes `(H, W)` of an image's pixels, -1 where they do not count.
+
+        Raises:
+            ValueError: where the mask has another size than its image.
+        """
+        path, segments = mask_cells(subset(source, [index]), self.name)[0]
+        assert path is not None, "images without a mask were left out before"
+        mask = self.classes(path, segments)
+        if tuple(mask.shape) != source.shape(index):
+            raise ValueError(
+                f"the mask {printable(path)} has {mask.shape[0]} x {mask.shape[1]} pixels and its image "
+                f"{' x '.join(map(str, source.shape(index)))}: give masks of the size of their images"
+            )
+        return mask
+
+    def maps(self) -> Iterator[tuple[str, Maps, Reader]]:
+        """Of each encoder its row, what answers its maps, and how it reads images: whole, if distorted."""
+        for row, name in self.trial.rows.items():
+            read = self.trial.store.reads[name]
+            if isinstance(read.function, Encoder | Reading):
+                yield row, Maps(read.function), read.reader.of_whole_images()
+
+    def answer(self, row: str, counts: Sequence[tuple[Tensor, Tensor, Tensor]], **settings: Any) -> Answer:
+        """counts: of each test image, see `count_pixels`."""
+        hits, predicted, there = (torch.stack(some) for some in zip(*counts, strict=True))
+        return self._answer(row, Pixels(hits, predicted, there, self.names), 0, {}, settings)
+
+    def chance(self) -> Outcome:
+        """The commonest class of the training images everywhere."""
+        train, test = self.sources()
+        often = sum(torch.bincount(mask[mask >= 0], minlength=len(self.names)) for mask in self.all_masks(train))
+        assert isinstance(often, Tensor)
+        counts = [
+            count_pixels(torch.full_like(mask, int(often.argmax())), mask, len(self.names))
+            for mask in self.all_masks(test)
+        ]
+        return self.answer(CHANCE, counts).outcome
+
+    def all_masks(self, source: Source) -> Iterator[Tensor]:
+        """The mask of each image, in their order."""
+        for index in range(len(source)):
+            yield self.mask(source, index)
 
 
 def scratch(row: str) -> str:

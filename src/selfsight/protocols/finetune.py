@@ -55,6 +55,7 @@ class Finetune(Protocol):
     ema: decay of an average of the weights, which is judged in their place; 0 for none.
     """
 
+    wants_features: ClassVar[bool] = False
     trains: ClassVar[bool] = True
 
     epochs: int = 30

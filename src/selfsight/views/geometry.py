@@ -120,6 +120,15 @@ class CentreCrop:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """The whole image, whatever its shape."""
+
+    def sample(self, n: int, generator: torch.Generator, extent: Tensor) -> Placement:
+        sides = extent.to(torch.float32)
+        return box(sides / 2, sides)
+
+
+@dataclass(frozen=True)
 class Flip:
     """A mirror image along `axis` with probability `p`."""
 

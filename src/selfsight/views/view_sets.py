@@ -31,7 +31,7 @@ from selfsight.views.colour import (
     rows,
     to_device,
 )
-from selfsight.views.geometry import Affine, CentreCrop, Crop, Flip, Geometry, Placement, RandomResizedCrop, Step
+from selfsight.views.geometry import Affine, CentreCrop, Crop, Flip, Geometry, Placement, RandomResizedCrop, Step, Whole
 from selfsight.views.masks import Sampler
 from selfsight.views.resample import box_taps, read_affine, read_box, read_bytes, read_taps
 from selfsight.views.tiles import Tiles
@@ -324,6 +324,11 @@ def original(size: Size, *, raw: bool = False) -> ViewSet:
     """The image as evaluation sees it: resized undistorted until its short side fits, centre crop."""
     aspect = None if isinstance(size, int) else tuple(float(side) for side in size)
     return ViewSet((View(size, Geometry(CentreCrop(aspect)), raw=raw),))
+
+
+def whole(size: Size) -> ViewSet:
+    """The whole image, distorted where its shape is another than the view's: dense evaluation wants every pixel."""
+    return ViewSet((View(size, Geometry(Whole())),))
 
 
 def rotations(size: Size, augmentation: Augmentation | None = None) -> ViewSet:
