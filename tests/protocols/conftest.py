@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from selfsight.data import ArraySource, subset
 from selfsight.probes.store import FeatureStore
@@ -63,3 +64,28 @@ def trial():
 def make_trial():
     """`trial_of`, for trials of a test's own."""
     return trial_of
+
+
+def scene(rng, height=24, width=48):
+    """A picture of three textures, and which lies where; 255 at the left margin."""
+    mask = np.zeros((height, width), dtype=np.uint8)
+    mask[:, int(rng.integers(width // 4, width // 2)) :] = 1
+    mask[int(rng.integers(height // 3, 2 * height // 3)) :] = 2
+    means = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]])
+    picture = means[mask] + rng.normal(0, 25, (height, width, 3))
+    mask[:, :4] = 255
+    return picture.clip(0, 255).astype(np.uint8), mask
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory):
+    """Pictures of three textures in CamVid's layout, with their masks."""
+    root, rng = tmp_path_factory.mktemp("scenes"), np.random.default_rng(0)
+    for part, count in (("train", 24), ("test", 12)):
+        for folder in (part, f"{part}annot"):
+            (root / folder).mkdir()
+        for number in range(count):
+            picture, mask = scene(rng)
+            Image.fromarray(picture).save(root / part / f"{number:02}.png")
+            Image.fromarray(mask).save(root / f"{part}annot" / f"{number:02}.png")
+    return root

@@ -22,30 +22,6 @@ FAST = {"dense_knn": {"patches": 2000, "k": 5}, "dense_linear": {"patches": 2000
 NAMES = list(FAST)
 
 
-def scene(rng, height=24, width=48):
-    """A picture of three textures, and which lies where; 255 at the left margin."""
-    mask = np.zeros((height, width), dtype=np.uint8)
-    mask[:, int(rng.integers(width // 4, width // 2)) :] = 1
-    mask[int(rng.integers(height // 3, 2 * height // 3)) :] = 2
-    means = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]])
-    picture = means[mask] + rng.normal(0, 25, (height, width, 3))
-    mask[:, :4] = 255
-    return picture.clip(0, 255).astype(np.uint8), mask
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root, rng = tmp_path_factory.mktemp("scenes"), np.random.default_rng(0)
-    for part, count in (("train", 24), ("test", 12)):
-        for folder in (part, f"{part}annot"):
-            (root / folder).mkdir()
-        for number in range(count):
-            picture, mask = scene(rng)
-            Image.fromarray(picture).save(root / part / f"{number:02}.png")
-            Image.fromarray(mask).save(root / f"{part}annot" / f"{number:02}.png")
-    return root
-
-
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(0)
@@ -62,28 +38,28 @@ def value(records, row, metric="miou"):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_colours_are_found(encoder, data, name):
-    records = judge(encoder, data, name)
+def test_colours_are_found(encoder, scenes, name):
+    records = judge(encoder, scenes, name)
     assert list(dict.fromkeys(one["encoder"] for one in records)) == ["trained", "random", "chance"]
     assert value(records, "trained") > 0.6 > 0.3 > value(records, "chance")
     assert {one["metric"] for one in records} >= {"miou", "pixel_accuracy", "mean_accuracy", "iou 0", "iou 2"}
     assert records[0]["n_train"] == 24 and records[0]["n_test"] == 12 and records[0]["kind"] == "pixels"
-    assert records == judge(encoder, data, name)
+    assert records == judge(encoder, scenes, name)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_batch_does_not_matter(encoder, data, name):
-    one = evaluate(encoder, data, protocols=name, protocol_options={name: FAST[name]}, batch_size=5)
-    other = evaluate(encoder, data, protocols=name, protocol_options={name: FAST[name]}, batch_size=24)
+def test_the_batch_does_not_matter(encoder, scenes, name):
+    one = evaluate(encoder, scenes, protocols=name, protocol_options={name: FAST[name]}, batch_size=5)
+    other = evaluate(encoder, scenes, protocols=name, protocol_options={name: FAST[name]}, batch_size=24)
     assert value(one, "trained") == pytest.approx(value(other, "trained"), abs=1e-3)
 
 
 @pytest.mark.parametrize("layer", [0, "0,1", "all"])
-def test_layers(data, layer):
+def test_layers(scenes, layer):
     torch.manual_seed(0)
     vit = build_encoder("vit_small_image", image_size=16, embed_dim=48, depth=2, num_heads=3, patch_size=4).eval()
     options = {"dense_knn": FAST["dense_knn"]}
-    records = evaluate(vit, data, protocols="dense_knn", protocol_options=options, baselines=False, layer=layer)
+    records = evaluate(vit, scenes, protocols="dense_knn", protocol_options=options, baselines=False, layer=layer)
     rows = {"trained layer 0", "trained layer 1"} if layer == "all" else {"trained"}
     assert {one["encoder"] for one in records} == rows | {"chance"}
     assert all(value(records, row) > value(records, "chance") + 0.2 for row in rows)
@@ -127,16 +103,16 @@ def copied(data, tmp_path):
     return tmp_path
 
 
-def test_images_without_a_mask_are_counted(encoder, data, tmp_path):
-    root = copied(data, tmp_path)
+def test_images_without_a_mask_are_counted(encoder, scenes, tmp_path):
+    root = copied(scenes, tmp_path)
     (root / "testannot" / "03.png").unlink()
     (root / "trainannot" / "00.png").unlink()
     records = judge(encoder, root, "dense_knn")
     assert records[0]["left_out"] == [1, 1] and records[0]["n_test"] == 7
 
 
-def test_a_class_that_training_lacks_counts_as_wrong(encoder, data, tmp_path, caplog):
-    root = copied(data, tmp_path)
+def test_a_class_that_training_lacks_counts_as_wrong(encoder, scenes, tmp_path, caplog):
+    root = copied(scenes, tmp_path)
     mask = np.array(Image.open(root / "testannot" / "03.png"))
     mask[:, 40:] = 9
     Image.fromarray(mask).save(root / "testannot" / "03.png")
@@ -145,8 +121,8 @@ def test_a_class_that_training_lacks_counts_as_wrong(encoder, data, tmp_path, ca
     assert value(records, "trained", "iou 9") == 0
 
 
-def test_what_cannot_be(encoder, data, tmp_path):
-    root = copied(data, tmp_path)
+def test_what_cannot_be(encoder, scenes, tmp_path):
+    root = copied(scenes, tmp_path)
     with pytest.raises(ValueError, match=r"00.png holds 2, and classes are 0 to 1"):
         judge(encoder, root, "dense_knn", classes=2)
     Image.fromarray(np.zeros((5, 5), dtype=np.uint8)).save(root / "testannot" / "02.png")
@@ -168,16 +144,16 @@ def test_what_cannot_be(encoder, data, tmp_path):
             return self.linear(x.mean(dim=(2, 3)))
 
     with pytest.raises(ValueError, match="answers pooled features alone and has no map: ResNets, ConvNeXts and ViTs"):
-        judge(as_encoder(Pooled(), image_size=16), data, "dense_knn")
+        judge(as_encoder(Pooled(), image_size=16), scenes, "dense_knn")
 
 
-def test_masks_of_one_class_are_refused(encoder, data, tmp_path):
-    root = copied(data, tmp_path)
+def test_masks_of_one_class_are_refused(encoder, scenes, tmp_path):
+    root = copied(scenes, tmp_path)
     for file in (root / "trainannot").iterdir():
         Image.fromarray(np.zeros((24, 48), dtype=np.uint8)).save(file)
     with pytest.raises(ValueError, match="show 0 alone: at least two classes are wanted"):
         judge(encoder, root, "dense_knn")
 
 
-def test_masks_do_not_reach_training_without_labels(data):
-    assert [len(part) for part in splits(data).values()] == [24, 12]
+def test_masks_do_not_reach_training_without_labels(scenes):
+    assert [len(part) for part in splits(scenes).values()] == [24, 12]

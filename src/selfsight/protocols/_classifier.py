@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from timm.optim._param_groups import param_groups_layer_decay
 from torch import Tensor, nn
 
 from selfsight.nets import Encoder
-
-log = logging.getLogger(__name__)
+from selfsight.protocols._training import layer_groups, plain_groups
 
 
 class Classifier(nn.Module):
@@ -27,18 +24,8 @@ class Classifier(nn.Module):
         return self.head(self.encoder(x))
 
     def groups(self, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
-        """Parameters by depth, where the net says how deep each lies; vectors have no weight decay."""
-        head: list[dict[str, Any]] = [
-            {"params": [self.head.weight], "weight_decay": weight_decay},
-            {"params": [self.head.bias], "weight_decay": 0.0},
+        """Parameters by depth, the head's at the full rate; vectors have no weight decay."""
+        return [
+            *layer_groups(self.encoder, weight_decay, layer_decay),
+            *plain_groups(self.head, weight_decay=weight_decay),
         ]
-        if hasattr(self.encoder.model, "group_matcher"):
-            return [*param_groups_layer_decay(self.encoder.model, weight_decay, layer_decay=layer_decay), *head]
-        if layer_decay != 1:
-            log.info("the encoder does not say how deep its layers lie: one rate for all")
-        learned = [part for part in self.encoder.parameters() if part.requires_grad]
-        plain = [
-            {"params": [part for part in learned if (part.ndim > 1) == decayed], "weight_decay": decay}
-            for decayed, decay in ((True, weight_decay), (False, 0.0))
-        ]
-        return [*(group for group in plain if group["params"]), *head]

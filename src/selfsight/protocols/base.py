@@ -268,15 +268,16 @@ class Task:
         for row, name in self.trial.rows.items():
             yield row, sides[0][name][self.train_rows], sides[1][name][self.test_rows]
 
-    def encoders(self) -> Iterator[tuple[str, Encoder, Reader]]:
-        """Of each encoder its row, itself, not to be changed, and how it reads images; untrained ones are `scratch`."""
+    def encoders(self, trained: bool = True) -> Iterator[tuple[str, Encoder, Reader]]:
+        """Of each encoder its row, itself, not to be changed, and how it reads images; untrained ones are `scratch`
+        where they are to be `trained`."""
         seen: list[Encoder] = []
         for row, name in self.trial.rows.items():
             read = self.trial.store.reads[name]
             found = getattr(read.function, "encoder", read.function)
             if isinstance(found, Encoder) and not any(found is one for one in seen):  # of which layers may be rows
                 seen.append(found)
-                yield scratch(row), found, read.reader
+                yield scratch(row) if trained else row, found, read.reader
 
     def sources(self) -> tuple[Source, Source]:
         """Training and test images, in the order of the truth."""

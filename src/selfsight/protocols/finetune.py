@@ -5,23 +5,20 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from timm.data.mixup import Mixup
-from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsight.data import BadImages, Source, open_lane, subset
+from selfsight.data import BadImages, Canvas, Source, open_lane, subset
 from selfsight.data.sizes import each_axis
 from selfsight.nets import Encoder, build_encoder
 from selfsight.probes.features import Reader
-from selfsight.progress import track
 from selfsight.protocols._classifier import Classifier
+from selfsight.protocols._training import fit, seeded, shuffled
 from selfsight.protocols.base import Answer, ClassTask, NumberTask, Protocol, Trial
 from selfsight.views import Augmentation, View, ViewSet
 from selfsight.views.batch import image_layout
@@ -163,32 +160,27 @@ class Finetune(Protocol):
             bad=BadImages(reader.max_bad),
         )
         views = ViewSet((self.view(reader),)).normalised(reader.spec.mean, reader.spec.std)
-        groups = model.groups(self.weight_decay, self.layer_decay)
-        optimiser = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.999))
-        average = ModelEmaV3(model, decay=self.ema, use_warmup=True) if self.ema else None
-        steps = self.epochs * len(lane)
         mix = self.mixer(model.head.out_features)
         generator = torch.Generator().manual_seed(torch.initial_seed() % 2**31)
-        model.train()
-        batches = track((one for _ in range(self.epochs) for one in lane), steps, f"finetune, {what}", unit="steps")
-        for done, batch in enumerate(batches):
+
+        def loss(batch: list[Canvas]) -> Tensor:
             seen = views([canvas.to(device, non_blocking=True) for canvas in batch], generator)
             x, y = image_layout(seen.views[0]), truth.to(device)[seen.index]
             if mix is not None and len(x) % 2 == 0:
                 x, y = mix(x, y)
-            rate = lr * self.schedule(done / steps)
-            for group in optimiser.param_groups:
-                group["lr"] = rate * group.get("lr_scale", 1.0)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):  # wrong on some CPUs
-                loss = self.loss(model(x).float(), y)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            if average is not None:
-                average.update(model, step=done + 1)
-        if not bool(loss.isfinite()):
-            raise ValueError(f"finetune with a rate of {lr:g} diverged: lower finetune.lrs")
-        return (model if average is None else average.module).eval()
+            return self.loss(model(x).float(), y)
+
+        return fit(
+            model,
+            model.groups(self.weight_decay, self.layer_decay),
+            (batch for _ in range(self.epochs) for batch in lane),
+            self.epochs * len(lane),
+            loss,
+            lr=lr,
+            warmup=self.warmup,
+            ema=self.ema,
+            what=f"finetune, {what}",
+        )
 
     def view(self, reader: Reader) -> View:
         """A crop and a mirror image."""
@@ -207,12 +199,6 @@ class Finetune(Protocol):
             return None
         return Mixup(self.mixup, self.cutmix, label_smoothing=self.smoothing, num_classes=classes)
 
-    def schedule(self, done: float) -> float:
-        """The rate's share of its peak: a linear rise, then half a cosine."""
-        if done < self.warmup:
-            return done / self.warmup
-        return 0.5 * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup)))
-
     def with_drop_path(self, encoder: Encoder) -> Encoder:
         """A copy of the encoder, with drop path where it is asked for."""
         if not self.drop_path:
@@ -225,21 +211,3 @@ class Finetune(Protocol):
         twin.load_state_dict(encoder.state_dict())
         twin.spec = replace(spec, options=options)
         return twin
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Global generators as `seed` has them, timm's mixup draws from NumPy's; afterwards as before."""
-    before = np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        try:
-            yield
-        finally:
-            np.random.set_state(before)
-
-
-def shuffled(count: int, seed: int) -> Tensor:
-    """Positions in a random order."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
