@@ -27,7 +27,8 @@ OPTIONS = {
     "linear": {"epochs": 20},
     "logistic": {"folds": 3},
 }
-NAMES = [name for name in protocol_names() if find_protocol(name).wants_features]
+ENCODERS = {"robustness"}  # which asks for encoders beside features
+NAMES = [name for name in protocol_names() if find_protocol(name).wants_features and name not in ENCODERS]
 
 
 def judge(name, trial, **options):

@@ -133,5 +133,9 @@ def check_layers(layer: Any, pool: Any) -> None:
     """Raise a `ValueError` for what no encoder can be asked."""
     if layer is not None and layer != "all":
         numbers_of(layer)
+    if pool == "attentive":
+        raise ValueError(
+            "attentive pooling is learned with the classifier: leave pool out and add --protocols attentive"
+        )
     if pool is not None:
         check_choice("pool", pool, POOLS)

@@ -25,7 +25,7 @@ from selfsight.metrics.pixels import count_pixels
 from selfsight.metrics.retrieval import expected_by_chance
 from selfsight.naming import listed, nearest, printable
 from selfsight.nets import Encoder
-from selfsight.probes.features import Reader
+from selfsight.probes.features import Function, Reader
 from selfsight.probes.reading import Maps, Reading
 from selfsight.probes.store import FeatureStore
 
@@ -272,12 +272,23 @@ class Task:
         """Of each encoder its row, itself, not to be changed, and how it reads images; untrained ones are `scratch`
         where they are to be `trained`."""
         seen: list[Encoder] = []
-        for row, name in self.trial.rows.items():
-            read = self.trial.store.reads[name]
-            found = getattr(read.function, "encoder", read.function)
+        for row, function, reader in self.readings():
+            found = getattr(function, "encoder", function)
             if isinstance(found, Encoder) and not any(found is one for one in seen):  # of which layers may be rows
                 seen.append(found)
-                yield scratch(row) if trained else row, found, read.reader
+                yield scratch(row) if trained else row, found, reader
+
+    def readings(self) -> Iterator[tuple[str, Function, Reader]]:
+        """Of each row its name, what answers its features of a view, and how images are read for it."""
+        for row, name in self.trial.rows.items():
+            read = self.trial.store.reads[name]
+            yield row, read.function, read.reader
+
+    def maps(self) -> Iterator[tuple[str, Maps, Reader]]:
+        """Of each encoder its row, what answers its maps, and how images are read for it."""
+        for row, function, reader in self.readings():
+            if isinstance(function, Encoder | Reading):
+                yield row, Maps(function), reader
 
     def sources(self) -> tuple[Source, Source]:
         """Training and test images, in the order of the truth."""
@@ -471,10 +482,8 @@ class MaskTask(Task):
 
     def maps(self) -> Iterator[tuple[str, Maps, Reader]]:
         """Of each encoder its row, what answers its maps, and how it reads images: whole, if distorted."""
-        for row, name in self.trial.rows.items():
-            read = self.trial.store.reads[name]
-            if isinstance(read.function, Encoder | Reading):
-                yield row, Maps(read.function), read.reader.of_whole_images()
+        for row, maps, reader in super().maps():
+            yield row, maps, reader.of_whole_images()
 
     def answer(self, row: str, counts: Sequence[tuple[Tensor, Tensor, Tensor]], **settings: Any) -> Answer:
         """counts: of each test image, see `count_pixels`."""
