@@ -172,9 +172,7 @@ def evaluate(
             for side in (train, test):
                 as_encoder_reads(side, judged.spec)
                 store.expect(side)
-    for protocol in asked.values():
-        for trial in trials:
-            protocol.task(trial)
+    truths = {name: [protocol.task(trial).truth for trial in trials] for name, protocol in asked.items()}
     unseen = None if len(trials) > 1 else unseen_classes(trials[0].train, trials[0].test)
     if unseen is not None:
         log.warning("%s", unseen)
@@ -194,6 +192,7 @@ def evaluate(
     records: list[dict[str, Any]] = []
     fresh = False
     for name, protocol in asked.items():
+        about["truth"] = "-".join(truths[name])
         found = results.known(name, protocol.options, about)
         if found is None:
             log.info("%s", name)

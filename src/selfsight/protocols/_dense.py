@@ -33,7 +33,7 @@ def train_patches(task: MaskTask, maps: Maps, reader: Reader, most: int) -> Patc
 
     A patch of which nobody knows half of the pixels is left out.
     """
-    train, _ = task.sources()
+    train, _ = task.sources(reader)
     each = max(1, -(-most // len(train)))
     rows, shares, images = [], [], []
     for index, found in reader.batches({"maps": maps}, train):

@@ -30,12 +30,13 @@ def fit(
     lr: float,
     warmup: float,
     ema: float = 0.0,
+    half: bool = True,
     what: str,
 ) -> nn.Module:
     """The model after the last step of AdamW, or the average of its weights; in evaluation mode.
 
     batches: `steps` of them. loss: of a batch. warmup: the share of steps in which the rate rises. ema: decay of the
-    average, 0 for none.
+    average, 0 for none. half: whether GPUs may compute in bfloat16.
 
     Raises:
         ValueError: where the loss is not finite at the end.
@@ -48,7 +49,7 @@ def fit(
         rate = lr * schedule(done / steps, warmup)
         for group in optimiser.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):  # wrong on some CPUs
+        with torch.autocast(device.type, torch.bfloat16, enabled=half and device.type == "cuda"):  # wrong on some CPUs
             found = loss(batch)
         optimiser.zero_grad()
         found.backward()

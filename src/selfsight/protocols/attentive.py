@@ -57,8 +57,8 @@ class Attentive(Protocol):
             )
 
     def __call__(self, task: ClassTask) -> Iterator[Answer]:
-        train, test = task.sources()
         for row, maps, reader in task.maps():
+            train, test = task.sources(reader)
             tokens = tokens_of(maps, reader, train)
             lr = self.choose(task, tokens)
             probe = self.trained(task, tokens, task.train, lr, row)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,18 +18,22 @@ import torch
 from torch import Tensor
 
 from selfsight.data import Source, subset
+from selfsight.data.coco import Objects, coco_form, find_annotations, objects_of
 from selfsight.data.labels import NO_LABEL, encode_labels, label_values, missing_classes, read_labels, why_on_a_scale
-from selfsight.data.masks import MaskClasses, mask_cells, mask_classes
+from selfsight.data.masks import MaskClasses, mask_cells, mask_classes, state_of
 from selfsight.data.subsets import stratified_order
 from selfsight.data.values import UnreadableImage
-from selfsight.metrics import Classes, Numbers, Outcome, PerImage, Pixels, Tags
+from selfsight.metrics import Boxes, Classes, Numbers, Outcome, PerImage, Pixels, Tags
+from selfsight.metrics.boxes import match
 from selfsight.metrics.pixels import count_pixels
 from selfsight.metrics.retrieval import expected_by_chance
 from selfsight.naming import listed, nearest, printable
 from selfsight.nets import Encoder
+from selfsight.nets.levels import check_flat_maps
 from selfsight.probes.features import Function, Reader
 from selfsight.probes.reading import Maps, Reading
 from selfsight.probes.store import FeatureStore
+from selfsight.probes.subjects import as_encoder_reads
 
 log = logging.getLogger(__name__)
 
@@ -202,6 +208,34 @@ class Trial:
             log.warning("test masks show classes that training masks lack, and count as wrong: %s", listed(lacking))
         return MaskTask(self, *there, name=column, names=known.names, classes=known)
 
+    def objects(self, annotations: Sequence[str] = (), masks: bool = True) -> ObjectTask:
+        """What is where in each image, of annotations in COCO's form.
+
+        annotations: paths of those of training and of test images; by default where COCO has them. masks: whether they
+        are asked for, where all objects have one.
+
+        Raises:
+            ValueError: where there are none, or training images show nothing.
+        """
+        sources = (self.train, self.test)
+        files = [Path(path) for path in annotations] or [find_annotations(source) for source in sources]
+        found = [objects_of(source, file) for source, file in zip(sources, files, strict=True)]
+        there = [torch.tensor([one is not None for one in some]).long() - 1 for some in found]
+        names = [{name for one in some if one is not None for name in one.names} for some in found]
+        lacking = sorted(names[1] - names[0])
+        if not names[0]:
+            raise ValueError(f"{printable(files[0])} has no object in the training images: name other annotations")
+        if lacking:
+            log.warning("test images show categories that training lacks, which count as missed: %s", listed(lacking))
+        known = [[one for one in some if one is not None] for some in found]
+        state = str([state_of(str(file)) for file in files])
+        masked = masks and all(one.masked for some in known for one in some)
+        return ObjectTask(
+            self, *there, name="objects", names=[*sorted(names[0]), *lacking],
+            train_objects=known[0],
+            test_objects=known[1], masked=masked, state=state,
+        )  # fmt: skip
+
     def columns(self, column: str | None) -> list[pd.Series]:
         """A column's values of training and of test images."""
         found = []
@@ -244,6 +278,11 @@ class Task:
                 source = getattr(self.trial, side)
                 raise ValueError(f"no {side} image of {source.name} has a value in {self.name!r}: name another column")
         self.check()
+
+    @property
+    def truth(self) -> str:
+        """What tells the truth from what it was before, where it lies in files beside the images."""
+        return ""
 
     @property
     def seed(self) -> int:
@@ -290,10 +329,13 @@ class Task:
             if isinstance(function, Encoder | Reading):
                 yield row, Maps(function), reader
 
-    def sources(self) -> tuple[Source, Source]:
-        """Training and test images, in the order of the truth."""
+    def sources(self, reader: Reader | None = None) -> tuple[Source, Source]:
+        """Training and test images, in the order of the truth, in the range of values that a reader's encoder takes."""
         pairs = ((self.trial.train, self.train_rows), (self.trial.test, self.test_rows))
-        return tuple(subset(source, rows.numpy()) for source, rows in pairs)  # type: ignore[return-value]
+        train, test = (subset(source, rows.numpy()) for source, rows in pairs)
+        if reader is None:
+            return train, test
+        return as_encoder_reads(train, reader.spec), as_encoder_reads(test, reader.spec)
 
     def of_test(self, column: str) -> np.ndarray:
         """Numbers `(N,)` for the distinct values of a column among the test images; missing ones are each their own."""
@@ -464,6 +506,12 @@ class MaskTask(Task):
                 with contextlib.suppress(UnreadableImage):
                     self.mask(source, index)
 
+    @property
+    def truth(self) -> str:
+        cells = [cell for source in self.sources() for cell in mask_cells(source, self.name)]
+        states = [state_of(path) for path, _ in cells if path is not None]
+        return hashlib.sha256(str(states).encode()).hexdigest()[:16]
+
     def mask(self, source: Source, index: int) -> Tensor:
         """Classes `(H, W)` of an image's pixels, -1 where they do not count.
 
@@ -505,6 +553,45 @@ class MaskTask(Task):
         """The mask of each image, in their order."""
         for index in range(len(source)):
             yield self.mask(source, index)
+
+
+@dataclass(frozen=True)
+class ObjectTask(Task):
+    """What is where in each image; `train` and `test` are 0 for each image that is annotated.
+
+    masked: whether masks are asked for, beside boxes. state: of the files that annotations come from.
+    """
+
+    kind: ClassVar[str] = "objects"
+
+    train_objects: list[Objects] = field(kw_only=True)
+    test_objects: list[Objects] = field(kw_only=True)
+    masked: bool = field(kw_only=True)
+    state: str = field(kw_only=True)
+
+    def known(self, truth: Tensor) -> Tensor:
+        return truth >= 0
+
+    def check(self) -> None:
+        for _, encoder, _ in self.encoders():
+            check_flat_maps(encoder)
+
+    @property
+    def truth(self) -> str:
+        return hashlib.sha256(self.state.encode()).hexdigest()[:16]
+
+    def answer(self, row: str, detections: list[dict[str, Any]]) -> Answer:
+        """detections: in all test images, in COCO's form; see `match`."""
+        _, test = self.sources()
+        shapes = [test.shape(index) for index in range(len(test))]
+        truth = coco_form(self.test_objects, shapes, self.names, self.masked)
+        kinds = ("box", "mask") if self.masked else ("box",)
+        outcome = Boxes({kind: match(truth, detections, kind) for kind in kinds}, len(test))
+        return self._answer(row, outcome, 0, {}, {})
+
+    def chance(self) -> Outcome:
+        """Nothing is found."""
+        return self.answer(CHANCE, []).outcome
 
 
 def scratch(row: str) -> str:

@@ -52,8 +52,8 @@ class DenseKNN(Protocol):
         return trial.masks(self.of, self.classes, self.ignore)
 
     def __call__(self, task: MaskTask) -> Iterator[Answer]:
-        _, test = task.sources()
         for row, maps, reader in task.maps():
+            _, test = task.sources(reader)
             bank = train_patches(task, maps, reader, self.patches)
             yield task.answer(row, judge_pixels(task, test, maps, reader, lambda x, bank=bank: self.votes(x, bank)))
 

@@ -64,8 +64,8 @@ class DenseLinear(Protocol):
         return trial.masks(self.of, self.classes, self.ignore)
 
     def __call__(self, task: MaskTask) -> Iterator[Answer]:
-        _, test = task.sources()
         for row, maps, reader in task.maps():
+            _, test = task.sources(reader)
             found = train_patches(task, maps, reader, self.patches)
             standardise = Standardiser.of(found.x)
             part = Patches(standardise(found.x), found.shares, found.image)

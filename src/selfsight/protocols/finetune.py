@@ -92,7 +92,7 @@ class Finetune(Protocol):
             variant = {} if share == 1 and len(self.shares) == 1 else {"share": share}
             for row, encoder, reader in part.encoders():
                 lr = self.choose(part, encoder, reader)
-                scores = self.trained_scores(part, encoder, reader, *part.sources(), part.train, lr, row)
+                scores = self.trained_scores(part, encoder, reader, *part.sources(reader), part.train, lr, row)
                 if isinstance(part, NumberTask):
                     yield part.answer(row, scores.squeeze(1), variant=variant, lr=lr)
                 else:
@@ -113,7 +113,7 @@ class Finetune(Protocol):
             torch.randperm(len(task.train), generator=torch.Generator().manual_seed(task.seed))
         ]
         held, rest = order.tensor_split([max(1, math.ceil(HOLD_OUT * len(order)))])
-        train, _ = task.sources()
+        train, _ = task.sources(reader)
         sides = subset(train, rest.numpy()), subset(train, held.numpy())
         losses = {}
         for lr in self.lrs:

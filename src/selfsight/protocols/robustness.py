@@ -48,9 +48,9 @@ class Robustness(Protocol):
             raise ValueError(f"robustness.strengths are some of 1 to 5, not {', '.join(map(str, self.strengths))}")
 
     def __call__(self, task: ClassTask) -> Iterator[Answer]:
-        _, test = task.sources()
         kinds: list[str] = []
         for (row, function, reader), (_, train, clean) in zip(task.readings(), task.features(), strict=True):
+            _, test = task.sources(reader)
             kinds = self.kinds_for(reader.spec)
             probe = Probe(
                 self.lrs, self.weight_decays, epochs=self.epochs, batch_size=self.batch_size, seed=task.seed

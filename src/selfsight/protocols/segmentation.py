@@ -85,8 +85,8 @@ class Segmentation(Protocol):
         return trial.masks(self.of, self.classes, self.ignore)
 
     def __call__(self, task: MaskTask) -> Iterator[Answer]:
-        train, test = task.sources()
         for row, encoder, reader in task.encoders(trained=not self.frozen):
+            train, test = task.sources(reader)
             reader = reader.of_whole_images()
             lr = self.choose(task, encoder, reader, train)
             counts = self.judged(task, encoder, reader, train, test, lr, row)
