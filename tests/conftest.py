@@ -80,3 +80,21 @@ def seed() -> None:
     import torch
 
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def pooled():
+    """An encoder that answers pooled features alone, for images of 16 px."""
+    from torch import nn
+
+    from selfsight.nets import as_encoder
+
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.linear(x.mean(dim=(2, 3)))
+
+    return as_encoder(Pooled(), image_size=16)

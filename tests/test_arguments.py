@@ -12,6 +12,7 @@ import pytest
 from selfsight import arguments, signatures
 from selfsight.evaluate import evaluate
 from selfsight.methods import find_method
+from selfsight.texts import plain_value
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +74,7 @@ def test_flags_need_no_value(argv, dry, frame):
     ],
 )  # fmt: skip
 def test_words_are_numbers_only_where_they_are_finite_ones(text, value):
-    found = arguments.plain_value(text)
+    found = plain_value(text)
     assert found == value and type(found) is type(value)
 
 

@@ -9,7 +9,6 @@ so that a folder called 2024 or null is a folder; the rest is jsonargparse's.
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Mapping
 from inspect import Parameter
@@ -31,7 +30,7 @@ from selfsight.signatures import (
     usage,
     words,
 )
-from selfsight.texts import is_text, read_simple
+from selfsight.texts import comma_list, is_one_of_several, is_text, plain_value, read_simple
 
 Settings = dict[str, Any]
 
@@ -372,42 +371,6 @@ def typed(target: Callable, options: Settings, prefix: str = "") -> Settings:
 
 
 # Small things.
-
-
-def comma_list(value: Any) -> Any:
-    """`"knn,linear"` as a list, and anything else as it is."""
-    if isinstance(value, str) and not value.lstrip().startswith(("[", "{")) and "," in value:
-        return [plain_value(item.strip()) for item in value.split(",")]
-    return value
-
-
-def is_one_of_several(value: Any, parameter: Parameter | None) -> bool:
-    """Whether a value stands alone where a list is wanted and nothing else: `--linear.lrs 1e-3`."""
-    alone = isinstance(value, str | int | float) and not str(value).lstrip().startswith(("[", "("))
-    kind = "" if parameter is None else str(parameter.annotation)
-    return alone and kind.startswith(("Sequence[", "tuple[", "list[")) and "|" not in kind
-
-
-def plain_value(text: Any) -> Any:
-    """A finite number, `true`, `false`, `null`, list or mapping where `text` reads as one, else `text`: columns may be
-    called "no" and "inf"."""
-    if not isinstance(text, str):
-        return text
-    import yaml
-
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if isinstance(value, list | dict) or text in ("true", "false", "null"):
-        return value
-    if isinstance(value, str):  # YAML 1.1 takes 1e-3 for a word
-        try:
-            value = float(value)
-        except ValueError:
-            return text
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and math.isfinite(value) else text
 
 
 def as_text(value: Any) -> str:

@@ -6,9 +6,8 @@ import dataclasses
 
 import pytest
 import torch
-from torch import nn
 
-from selfsight.nets import as_encoder, build_encoder
+from selfsight.nets import build_encoder
 from selfsight.nets.levels import Levels
 
 SMALL_VIT = {"embed_dim": 48, "depth": 2, "num_heads": 3}
@@ -51,17 +50,9 @@ def test_gradients_reach_the_encoder_and_the_steps():
     assert levels.encoder.model.patch_embed.proj.weight.grad.abs().sum() > 0
 
 
-def test_what_has_no_levels_is_named():
-    class Pooled(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear = nn.Linear(3, 4)
-
-        def forward(self, x):
-            return self.linear(x.mean(dim=(2, 3)))
-
+def test_what_has_no_levels_is_named(pooled):
     with pytest.raises(ValueError, match="has no map: ResNets, ConvNeXts and ViTs have one"):
-        Levels(as_encoder(Pooled(), image_size=16))
+        Levels(pooled)
     with pytest.raises(ValueError, match="is for volumes"):
         volumes = build_encoder("resnet_slim", image_size=32)
         volumes.spec = dataclasses.replace(volumes.spec, dims=3)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 from torch.nn import functional as F
 
 from selfsight.data import splits
 from selfsight.evaluate import evaluate
-from selfsight.nets import as_encoder, build_encoder
+from selfsight.nets import build_encoder
+from selfsight.probes.features import Reader
 from selfsight.probes.reading import Maps, readings
+from selfsight.probes.store import FeatureStore, Read
 from selfsight.protocols import build_protocols
 from selfsight.protocols._dense import shares_of
+from selfsight.protocols.base import Trial
 from selfsight.protocols.dense_linear import soft_iou
 from selfsight.views.geometry import Whole
 
@@ -121,7 +125,7 @@ def test_a_class_that_training_lacks_counts_as_wrong(encoder, scenes, tmp_path, 
     assert value(records, "trained", "iou 9") == 0
 
 
-def test_what_cannot_be(encoder, scenes, tmp_path):
+def test_what_cannot_be(encoder, scenes, tmp_path, pooled):
     root = copied(scenes, tmp_path)
     with pytest.raises(ValueError, match=r"00.png holds 2, and classes are 0 to 1"):
         judge(encoder, root, "dense_knn", classes=2)
@@ -130,21 +134,26 @@ def test_what_cannot_be(encoder, scenes, tmp_path):
         judge(encoder, root, "dense_knn")
     with pytest.raises(ValueError, match="has no masks: give a table with a column 'other'"):
         judge(encoder, root, "dense_knn", of="other")
-    with pytest.raises(ValueError, match="dense_linear wants patches"):
+    with pytest.raises(ValueError, match="dense_linear wants at least one patch"):
         judge(encoder, root, "dense_linear", patches=0)
-    with pytest.raises(ValueError, match="at least one epoch"):
+    with pytest.raises(ValueError, match="at least one patch, epoch"):
         judge(encoder, root, "dense_linear", epochs=0)
 
-    class Pooled(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear = nn.Linear(3, 4)
-
-        def forward(self, x):
-            return self.linear(x.mean(dim=(2, 3)))
-
     with pytest.raises(ValueError, match="answers pooled features alone and has no map: ResNets, ConvNeXts and ViTs"):
-        judge(as_encoder(Pooled(), image_size=16), scenes, "dense_knn")
+        judge(pooled, scenes, "dense_knn")
+
+
+def test_images_are_read_in_the_range_of_the_encoder(encoder, scenes):
+    """Darker by half, an encoder of twice the range sees what one of bytes sees of the images as they are."""
+    parts = splits(scenes)
+    store = FeatureStore({"trained": Read(encoder, Reader(encoder.spec), "")})
+    task = Trial(parts["train"], parts["test"], store, {"trained": "trained"}).masks(ignore=(255,))
+    wide = Reader(replace(encoder.spec, value_range=(0.0, 510.0)))
+    train, test = task.sources(wide)
+    assert train.value_range == test.value_range == (0.0, 510.0)
+    dark = next(wide.batches({"view": lambda view: view}, test))[1]["view"]
+    plain = next(Reader(encoder.spec).batches({"view": lambda view: view}, task.sources()[1]))[1]["view"]
+    torch.testing.assert_close(2 * dark, plain)
 
 
 def test_masks_of_one_class_are_refused(encoder, scenes, tmp_path):

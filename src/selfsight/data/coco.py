@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import warnings
 from collections import defaultdict
@@ -20,8 +19,6 @@ from torch import Tensor
 from selfsight.data.masks import state_of
 from selfsight.data.sources import Source
 from selfsight.naming import listed, printable
-
-log = logging.getLogger(__name__)
 
 NEEDED = ("images", "annotations", "categories")
 OTHERS = ("captions", "person_keypoints", "panoptic", "stuff")  # of COCO's annotations, which hold no boxes of all
@@ -79,20 +76,15 @@ def find_annotations(source: Source) -> Path:
     )
 
 
-def objects_of(source: Source, file: Path) -> list[Objects | None]:
-    """The objects in each image, None for an image that the JSON does not list.
-
-    A box of no area is left out, and counted in the log.
-    """
+def objects_of(source: Source, file: Path) -> tuple[list[Objects | None], int]:
+    """The objects in each image, None for an image that the JSON does not list, and how many boxes of the JSON have no
+    area and are left out."""
     found, flat = read_objects(str(file), *state_of(str(file)))
-    if flat:
-        log.warning("%s: %d boxes have no area, and are left out", printable(file), flat)
     paths = [str(path).replace(os.sep, "/") for path in source.metadata["path"]]
-    by_end = {name: objects for name, objects in found.items()}
-    answers = [next((by_end[end] for end in ends(path) if end in by_end), None) for path in paths]
+    answers = [next((found[end] for end in ends(path) if end in found), None) for path in paths]
     if not any(answer is not None for answer in answers):
         raise ValueError(f"{printable(file)} lists none of the images of {source.name}, such as {printable(paths[0])}")
-    return answers
+    return answers, flat
 
 
 def ends(path: str) -> list[str]:

@@ -185,7 +185,8 @@ def paired(images: Path, masks: Path, least: float = 0.5) -> Pair | None:
 def two_folders(root: Path) -> tuple[Path | None, Path | None]:
     """The folder of images and that of masks in a folder."""
     names = {name.lower(): root / name for name in folders(root)}
-    return tuple(next((names[one] for one in known if one in names), None) for known in (IMAGES, MASKS))  # type: ignore[return-value]
+    images, masks = (next((names[one] for one in known if one in names), None) for known in (IMAGES, MASKS))
+    return images, masks
 
 
 def folders(root: Path) -> list[str]:

@@ -47,4 +47,5 @@ def count_pixels(predicted: Tensor, truth: Tensor, classes: int) -> tuple[Tensor
     known = truth >= 0
     predicted, truth = predicted[known], truth[known]
     right = truth[predicted == truth]
-    return tuple(torch.bincount(one.flatten(), minlength=classes) for one in (right, predicted, truth))  # type: ignore[return-value]
+    hits, guessed, there = (torch.bincount(one, minlength=classes) for one in (right, predicted, truth))
+    return hits, guessed, there

@@ -20,14 +20,17 @@ class Levels(nn.Module):
     finest by transposed convolutions. So a plain ViT of 16 px patches has the simple feature pyramid of ViTDet (Li et
     al., ECCV 2022): x4, x2, x1 and x1/2 of its last map.
 
+    frozen: whether the encoder stays as it is, in evaluation mode and without gradients, while the rest is trained.
+
     Raises:
         ValueError: for an encoder of volumes, or without any map.
     """
 
-    def __init__(self, encoder: Encoder):
+    def __init__(self, encoder: Encoder, frozen: bool = False):
         super().__init__()
         check_flat_maps(encoder)
-        self.encoder = encoder
+        self.encoder = encoder.requires_grad_(not frozen)
+        self.frozen = frozen
         maps = encoder.maps[-1:] if encoder.takes_keep else encoder.maps
         own = {2 ** round(math.log2(stride)): place for place, (_, stride) in enumerate(maps)}  # the last of a stride
         sources = [own[nearest(own, stride)] for stride in STRIDES]
@@ -37,6 +40,12 @@ class Levels(nn.Module):
         widths = [maps[place][0] for place in sources]
         self.steps = nn.ModuleList(map(finer, widths, doublings))
         self.channels = tuple(width // 2**times for width, times in zip(widths, doublings, strict=True))
+
+    def train(self, mode: bool = True) -> Levels:
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
 
     def forward(self, x: Tensor) -> list[Tensor]:
         if self.encoder.takes_keep:

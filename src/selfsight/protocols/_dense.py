@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,11 +13,37 @@ from torch.nn import functional as F
 
 from selfsight.data import Source
 from selfsight.metrics.pixels import count_pixels
-from selfsight.probes.features import Reader
+from selfsight.probes.features import Function, Reader
 from selfsight.probes.reading import Maps
-from selfsight.protocols.base import MaskTask
+from selfsight.protocols.base import MaskTask, Protocol, Trial
+
+Counts = tuple[Tensor, Tensor, Tensor]
 
 KNOWN = 0.5  # of a patch's pixels, to be learned from
+
+
+@dataclass(frozen=True)
+class OfPixels(Protocol):
+    """A protocol that asks for the class of each pixel.
+
+    classes: numbers of masks from 0 that are classes, any other an error; 0 for those that training masks hold.
+    ignore: numbers of pixels that do not count. of: the column of masks.
+    """
+
+    wants_label: ClassVar[bool] = False
+    wants_features: ClassVar[bool] = False
+
+    classes: int = 0
+    ignore: tuple[int, ...] = (255,)
+    of: str = "mask"
+
+    def __post_init__(self) -> None:
+        if self.classes < 0 or self.classes == 1:
+            raise ValueError(f"classes are at least two, or 0 for those that masks hold, not {self.classes}")
+
+    def task(self, trial: Trial) -> MaskTask:
+        """The class of each pixel."""
+        return trial.masks(self.of, self.classes, self.ignore)
 
 
 @dataclass(frozen=True)
@@ -65,21 +92,28 @@ def shares_of(mask: Tensor, grid: tuple[int, ...], classes: int) -> tuple[Tensor
     return counts[:, 1:] / known.clamp_min(1)[:, None], known / counts.sum(dim=1).clamp_min(1)
 
 
-def judge_pixels(
-    task: MaskTask, test: Source, maps: Maps, reader: Reader, score: Callable[[Tensor], Tensor]
-) -> list[tuple[Tensor, Tensor, Tensor]]:
+def judge_pixels(task: MaskTask, test: Source, reader: Reader, scores: Function) -> list[Counts]:
     """Counts of pixels of each test image, in their order.
 
-    score: from features `(N, D)` of patches to scores `(N, C)`, which are resized to the mask, bilinearly, before the
-    highest is taken.
+    scores: of views `(B, C, *S)`, a map for each class `(B, classes, h, w)`, resized to the mask, bilinearly, before
+    the highest is taken.
     """
-    counts: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
-    for index, found in reader.batches({"maps": maps}, test):
-        batch = found["maps"]
-        scores = score(batch.movedim(1, -1).flatten(0, -2)).unflatten(0, (len(batch), *batch.shape[2:])).movedim(-1, 1)
-        for image, one in zip(index.tolist(), scores.cpu(), strict=True):
+    counts: dict[int, Counts] = {}
+    for index, found in reader.batches({"scores": scores}, test):
+        for image, one in zip(index.tolist(), found["scores"].cpu(), strict=True):
             truth = task.mask(test, image)
             predicted = F.interpolate(one[None], tuple(truth.shape), mode="bilinear")[0].argmax(dim=0)
             counts[image] = count_pixels(predicted, truth, len(task.names))
     assert len(counts) == len(test), "images that cannot be read were left out before"
     return [counts[image] for image in range(len(test))]
+
+
+def by_patch(maps: Maps, score: Callable[[Tensor], Tensor]) -> Function:
+    """Scores of views from those of the features `(N, D)` of their patches."""
+
+    def scores(view: Tensor) -> Tensor:
+        batch = maps(view)
+        found = score(batch.movedim(1, -1).flatten(0, -2))
+        return found.unflatten(0, (len(batch), *batch.shape[2:])).movedim(-1, 1)
+
+    return scores

@@ -29,17 +29,9 @@ class Backbone(nn.Module):
 
     def __init__(self, encoder: Encoder, channels: int, frozen: bool):
         super().__init__()
-        self.levels = Levels(encoder)
-        self.frozen = frozen
-        encoder.requires_grad_(not frozen)
+        self.levels = Levels(encoder, frozen)
         self.pyramid = FeaturePyramidNetwork(list(self.levels.channels), channels, LastLevelMaxPool())
         self.out_channels = channels
-
-    def train(self, mode: bool = True) -> Backbone:
-        super().train(mode)
-        if self.frozen:
-            self.levels.encoder.eval()
-        return self
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         levels = OrderedDict()

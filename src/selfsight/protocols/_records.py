@@ -12,7 +12,8 @@ from torch import Tensor
 
 from selfsight.metrics import Estimate, Outcome, Resamples
 from selfsight.metrics.resampling import by_percentiles, by_repetition
-from selfsight.protocols.base import CHANCE, Answer, Protocol, Task, scratch
+from selfsight.protocols._tasks import CHANCE, Answer, Task, scratch
+from selfsight.protocols.base import Protocol
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ def answers_of(protocol: Protocol, tasks: Sequence[Task]) -> Given:
     """All answers of a protocol to the trials, with chance where an encoder answered."""
     given: Given = []
     for number, task in enumerate(tasks):
+        for note in task.notes:
+            log.warning("%s", note)
         found = list(protocol(task))
         alike: dict[str, Answer] = {}
         for answer in found:  # one of chance beside those of each draw

@@ -6,10 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selfsight.data import Source
 from selfsight.nets import Encoder
 from selfsight.nets.levels import Levels
+from selfsight.protocols.base import MaskTask
 from selfsight.views.batch import Batch
 from selfsight.views.resample import pixel_centres
+
+MOST_PIXELS = 2**29  # of masks that are kept, a gigabyte
 
 
 class Segmenter(nn.Module):
@@ -21,9 +25,7 @@ class Segmenter(nn.Module):
             from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
         except ImportError as error:
             raise ValueError('segmentation wants a package more: pip install "selfsight[dense]"') from error
-        self.levels = Levels(encoder)
-        self.frozen = frozen
-        encoder.requires_grad_(not frozen)
+        self.levels = Levels(encoder, frozen)
         widths = self.levels.channels
         self.decoder = UPerNetDecoder([0, 0, *widths], encoder_depth=len(widths) + 1, decoder_channels=channels)
         self.head = nn.Conv2d(channels, classes, 1)
@@ -34,12 +36,6 @@ class Segmenter(nn.Module):
             nn.Conv2d(channels, classes, 1),
         )
 
-    def train(self, mode: bool = True) -> Segmenter:
-        super().train(mode)
-        if self.frozen:
-            self.levels.encoder.eval()
-        return self
-
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scores of the decoder, and of the third level alone."""
         levels = self.levels(x)
@@ -47,6 +43,25 @@ class Segmenter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.decoder([x, x, *self.levels(x)]))
+
+
+class KeptMasks:
+    """Masks `(H, W)` of a source's images by their position, in memory as far as `MOST_PIXELS` go."""
+
+    def __init__(self, task: MaskTask, source: Source):
+        self.task = task
+        self.source = source
+        self.kept: dict[int, Tensor] = {}
+        self.pixels = 0
+
+    def __call__(self, index: int) -> Tensor:
+        if index in self.kept:
+            return self.kept[index]
+        mask = self.task.mask(self.source, index).to(torch.int16)
+        if self.pixels + mask.numel() <= MOST_PIXELS:
+            self.kept[index] = mask
+            self.pixels += mask.numel()
+        return mask
 
 
 def seen_masks(batch: Batch, extent: Tensor, masks: list[Tensor]) -> Tensor:

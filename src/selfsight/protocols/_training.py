@@ -14,8 +14,13 @@ from timm.optim._param_groups import param_groups_layer_decay
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
+from selfsight.data import BadImages, Lane, Source, open_lane
+from selfsight.data.sizes import each_axis
 from selfsight.nets import Encoder
+from selfsight.probes.features import Reader
 from selfsight.progress import track
+from selfsight.views import Augmentation, ViewSet
+from selfsight.views.view_sets import random_view
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +64,21 @@ def fit(
     if not bool(found.isfinite()):
         raise ValueError(f"{what}: training with a rate of {lr:g} diverged: lower the rate")
     return (model if average is None else average.module).eval()
+
+
+def crops(reader: Reader, source: Source, batch_size: int, scale: float, flip: float) -> tuple[Lane, ViewSet]:
+    """Training images in batches, shuffled by torch's seed, and views of them: a crop, and a mirror image."""
+    lane = open_lane(
+        source,
+        min(batch_size, len(source)),
+        view_size=max(each_axis(reader.size, reader.spec.dims)),
+        device=reader.device,
+        workers=reader.workers,
+        seed=torch.initial_seed() % 2**31,
+        bad=BadImages(reader.max_bad),
+    )
+    plain = Augmentation(scale=(scale, 1.0), flip=flip, jitter_p=0.0, grayscale=0.0, blur=0.0)
+    return lane, ViewSet((random_view(reader.size, plain.of_view(0)),)).normalised(reader.spec.mean, reader.spec.std)
 
 
 def schedule(done: float, warmup: float) -> float:

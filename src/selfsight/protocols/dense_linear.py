@@ -6,22 +6,20 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from selfsight.probes.arrays import Standardiser
 from selfsight.probes.linear import train_heads
-from selfsight.protocols._dense import Patches, judge_pixels, train_patches
-from selfsight.protocols.base import Answer, MaskTask, Protocol, Trial
-from selfsight.protocols.dense_knn import check_patches
+from selfsight.protocols._dense import OfPixels, Patches, by_patch, judge_pixels, train_patches
+from selfsight.protocols.base import Answer, MaskTask
 
 HOLD_OUT = 0.1
 
 
 @dataclass(frozen=True)
-class DenseLinear(Protocol):
+class DenseLinear(OfPixels):
     """A class for each pixel, by a softmax classifier of frozen patch features; mIoU over the whole data set.
 
     The linear segmentation of DINOv2 (Oquab et al., TMLR 2024) with CAPI's care (Darcet et al., TMLR 2025): features
@@ -39,29 +37,19 @@ class DenseLinear(Protocol):
     of: the column of masks.
     """
 
-    wants_label: ClassVar[bool] = False
-    wants_features: ClassVar[bool] = False
-
     epochs: int = 20
     batch_size: int = 1024
     lrs: tuple[float, ...] = (1e-3, 1e-2)
     weight_decays: tuple[float, ...] = (0.0, 1e-3)
     patches: int = 200_000
-    classes: int = 0
-    ignore: tuple[int, ...] = (255,)
-    of: str = "mask"
 
     def __post_init__(self) -> None:
-        check_patches("dense_linear", self.patches, self.classes)
-        if self.epochs < 1 or self.batch_size < 1 or not self.lrs or not self.weight_decays:
+        super().__post_init__()
+        if self.patches < 1 or self.epochs < 1 or self.batch_size < 1 or not self.lrs or not self.weight_decays:
             raise ValueError(
-                f"dense_linear wants at least one epoch, one patch a step, a rate and a penalty, not epochs "
+                f"dense_linear wants at least one patch, epoch, rate and penalty, not patches {self.patches}, epochs "
                 f"{self.epochs}, batch_size {self.batch_size}, lrs {self.lrs} and weight_decays {self.weight_decays}"
             )
-
-    def task(self, trial: Trial) -> MaskTask:
-        """The class of each pixel."""
-        return trial.masks(self.of, self.classes, self.ignore)
 
     def __call__(self, task: MaskTask) -> Iterator[Answer]:
         for row, maps, reader in task.maps():
@@ -77,7 +65,7 @@ class DenseLinear(Protocol):
             ) -> Tensor:
                 return standardise(x.cpu()) @ weight[:, 0] + bias[0]
 
-            yield task.answer(row, judge_pixels(task, test, maps, reader, score), lr=lr, weight_decay=decay)
+            yield task.answer(row, judge_pixels(task, test, reader, by_patch(maps, score)), lr=lr, weight_decay=decay)
 
     def choose(self, part: Patches, seed: int) -> tuple[float, float]:
         """The rate and penalty that are best on the patches of images that are held out."""

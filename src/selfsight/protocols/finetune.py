@@ -13,16 +13,13 @@ from timm.data.mixup import Mixup
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsight.data import BadImages, Canvas, Source, open_lane, subset
-from selfsight.data.sizes import each_axis
+from selfsight.data import Canvas, Source, subset
 from selfsight.nets import Encoder, build_encoder
 from selfsight.probes.features import Reader
 from selfsight.protocols._classifier import Classifier
-from selfsight.protocols._training import fit, seeded, shuffled
+from selfsight.protocols._training import crops, fit, seeded, shuffled
 from selfsight.protocols.base import Answer, ClassTask, NumberTask, Protocol, Trial
-from selfsight.views import Augmentation, View, ViewSet
 from selfsight.views.batch import image_layout
-from selfsight.views.view_sets import random_view
 
 HOLD_OUT = 0.1
 
@@ -149,17 +146,8 @@ class Finetune(Protocol):
         self, model: Classifier, reader: Reader, source: Source, truth: Tensor, lr: float, what: str
     ) -> nn.Module:
         """The model after the last epoch, or the average of its weights; in evaluation mode."""
-        size, device = min(self.batch_size, len(source)), reader.device
-        lane = open_lane(
-            source,
-            size,
-            view_size=max(each_axis(reader.size, reader.spec.dims)),
-            device=device,
-            workers=reader.workers,
-            seed=torch.initial_seed() % 2**31,
-            bad=BadImages(reader.max_bad),
-        )
-        views = ViewSet((self.view(reader),)).normalised(reader.spec.mean, reader.spec.std)
+        device = reader.device
+        lane, views = crops(reader, source, self.batch_size, self.scale, self.flip)
         mix = self.mixer(model.head.out_features)
         generator = torch.Generator().manual_seed(torch.initial_seed() % 2**31)
 
@@ -181,11 +169,6 @@ class Finetune(Protocol):
             ema=self.ema,
             what=f"finetune, {what}",
         )
-
-    def view(self, reader: Reader) -> View:
-        """A crop and a mirror image."""
-        plain = Augmentation(scale=(self.scale, 1.0), flip=self.flip, jitter_p=0.0, grayscale=0.0, blur=0.0)
-        return random_view(reader.size, plain.of_view(0))
 
     def loss(self, scores: Tensor, truth: Tensor) -> Tensor:
         """Cross-entropy, with labels or with shares of labels, or the squared error."""

@@ -13,7 +13,8 @@ from selfsight.metrics import PerImage
 from selfsight.nets import EncoderSpec
 from selfsight.probes import Linear as Probe
 from selfsight.protocols._corruptions import KINDS, STRENGTHS, Corrupted
-from selfsight.protocols.base import CHANCE, Answer, ClassTask, Protocol
+from selfsight.protocols._tasks import CHANCE
+from selfsight.protocols.base import Answer, ClassTask, Protocol
 
 log = logging.getLogger(__name__)
 

@@ -10,28 +10,23 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from selfsight.data import BadImages, Canvas, Source, open_lane, subset
-from selfsight.data.sizes import each_axis
+from selfsight.data import Canvas, Source, subset
 from selfsight.metrics import Pixels
-from selfsight.metrics.pixels import count_pixels
 from selfsight.nets import Encoder
 from selfsight.probes.features import Reader
-from selfsight.protocols._segmenter import Segmenter, pixel_loss, seen_masks
-from selfsight.protocols._training import fit, layer_groups, plain_groups, seeded, shuffled
-from selfsight.protocols.base import Answer, MaskTask, Protocol, Trial
-from selfsight.protocols.dense_knn import check_patches
-from selfsight.views import Augmentation, ViewSet
+from selfsight.protocols._dense import Counts, OfPixels, judge_pixels
+from selfsight.protocols._segmenter import KeptMasks, Segmenter, pixel_loss, seen_masks
+from selfsight.protocols._training import crops, fit, layer_groups, plain_groups, seeded, shuffled
+from selfsight.protocols.base import Answer, MaskTask
 from selfsight.views.batch import image_layout
-from selfsight.views.view_sets import random_view
 
 HOLD_OUT = 0.1
 AUXILIARY = 0.4  # the weight of the loss of the second level's own scores
 
 
 @dataclass(frozen=True)
-class Segmentation(Protocol):
+class Segmentation(OfPixels):
     """UPerNet on the encoder, trained with it or on it frozen; mIoU over the whole data set.
 
     Xiao et al.: Unified Perceptual Parsing for Scene Understanding (ECCV 2018), as BEiT and MAE judge by it: a second
@@ -54,8 +49,6 @@ class Segmentation(Protocol):
     of: the column of masks.
     """
 
-    wants_label: ClassVar[bool] = False
-    wants_features: ClassVar[bool] = False
     trains: ClassVar[bool] = True
 
     epochs: int = 50
@@ -68,21 +61,14 @@ class Segmentation(Protocol):
     channels: int = 256
     scale: float = 0.25
     flip: float = 0.5
-    classes: int = 0
-    ignore: tuple[int, ...] = (255,)
-    of: str = "mask"
 
     def __post_init__(self) -> None:
-        check_patches("segmentation", 1, self.classes)
+        super().__post_init__()
         if self.epochs < 1 or self.batch_size < 2 or not self.lrs or min(self.lrs) <= 0 or self.channels < 1:
             raise ValueError(
                 f"segmentation wants at least one epoch, two images a batch, a channel and rates above 0, not epochs "
                 f"{self.epochs}, batch_size {self.batch_size}, channels {self.channels} and lrs {self.lrs}"
             )
-
-    def task(self, trial: Trial) -> MaskTask:
-        """The class of each pixel."""
-        return trial.masks(self.of, self.classes, self.ignore)
 
     def __call__(self, task: MaskTask) -> Iterator[Answer]:
         for row, encoder, reader in task.encoders(trained=not self.frozen):
@@ -107,48 +93,26 @@ class Segmentation(Protocol):
 
     def judged(
         self, task: MaskTask, encoder: Encoder, reader: Reader, train: Source, test: Source, lr: float, what: str
-    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+    ) -> list[Counts]:
         """Counts of pixels of each test image, by a copy of the encoder that was trained on the others."""
         with seeded(task.seed):
             model = Segmenter(copy.deepcopy(encoder), len(task.names), self.channels, self.frozen).to(reader.device)
             judged = self.train(model, task, reader, train, lr, what)
-        counts = {}
-        for index, found in reader.batches({"scores": judged}, test):
-            for image, scores in zip(index.tolist(), found["scores"].cpu(), strict=True):
-                truth = task.mask(test, image)
-                predicted = F.interpolate(scores[None], tuple(truth.shape), mode="bilinear")[0].argmax(dim=0)
-                counts[image] = count_pixels(predicted, truth, len(task.names))
-        assert len(counts) == len(test), "images that cannot be read were left out before"
-        return [counts[image] for image in range(len(test))]
+        return judge_pixels(task, test, reader, judged)
 
     def train(
         self, model: Segmenter, task: MaskTask, reader: Reader, source: Source, lr: float, what: str
     ) -> nn.Module:
         """The model after the last epoch, in evaluation mode."""
         device, seed = reader.device, torch.initial_seed() % 2**31
-        lane = open_lane(
-            source,
-            min(self.batch_size, len(source)),
-            view_size=max(each_axis(reader.size, reader.spec.dims)),
-            device=device,
-            workers=reader.workers,
-            seed=seed,
-            bad=BadImages(reader.max_bad),
-        )
-        plain = Augmentation(scale=(self.scale, 1.0), flip=self.flip, jitter_p=0.0, grayscale=0.0, blur=0.0)
-        views = ViewSet((random_view(reader.size, plain.of_view(0)),)).normalised(reader.spec.mean, reader.spec.std)
+        lane, views = crops(reader, source, self.batch_size, self.scale, self.flip)
         generator = torch.Generator().manual_seed(seed)
-        masks = {}
-
-        def mask_of(index: int) -> Tensor:
-            if index not in masks:
-                masks[index] = task.mask(source, index).to(torch.int16)
-            return masks[index]
+        masks = KeptMasks(task, source)
 
         def loss(batch: list[Canvas]) -> Tensor:
             seen = views([canvas.to(device, non_blocking=True) for canvas in batch], generator)
             extent = torch.cat([canvas.extent for canvas in batch])
-            found = [mask_of(index) for index in seen.index.tolist()]
+            found = [masks(index) for index in seen.index.tolist()]
             truth = seen_masks(seen, extent, found).to(device)
             scores, others = model.both(image_layout(seen.views[0]))
             return pixel_loss(scores, truth) + AUXILIARY * pixel_loss(others, truth)
