@@ -134,6 +134,14 @@ def test_folders_of_classes_stay_classes(tmp_path):
     assert part.classes == ["face", "face_mask"] and "mask" not in part.metadata
 
 
+@pytest.mark.parametrize("name", ["face_mask", "facel", "mask"])
+def test_folders_of_grey_photographs_stay_classes(tmp_path, name):
+    for folder in ("face", name):
+        write(tmp_path / folder / "001.png", np.random.default_rng(0).integers(0, 255, (20, 20)))
+    (part,) = splits(tmp_path).values()
+    assert part.classes == sorted(["face", name])
+
+
 def test_a_column_of_a_table(tmp_path):
     image(tmp_path / "a.jpg")
     image(tmp_path / "b.jpg")

@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 
 IMAGES = ("images", "image", "imgs", "img", "jpegimages")
 MASKS = ("annotations", "annotation", "annots", "annot", "masks", "mask", "labels", "label", "segmentationclass")
-ENDING = r"[ _.-]*(annotations?|annots?|masks?|labels?|lbl|gt|l)$"
+FOLDER_END = re.compile(r"[ _.-]*(annotations?|annots?|masks?|labels?)$")
+FILE_END = re.compile(r"[ _.-]+(annotations?|annots?|masks?|labels?|lbl|gt|l)$", re.IGNORECASE)
+MOST_CLASSES = 64  # in one mask; a grey photograph has more levels
 LOSSLESS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".npy")
 INDEXED = ("1", "L", "P", "I")
 PANOPTIC = re.compile(r"panoptic_(.+)\.json")
@@ -85,7 +87,7 @@ def beside(root: Path) -> dict[str, Pair]:
     names = {name.lower(): name for name in folders(root)}
     found = {}
     for low, name in names.items():
-        base = names.get(re.sub(ENDING, "", low))
+        base = names.get(FOLDER_END.sub("", low))
         if base is not None and base != name and (pair := paired(root / base, root / name)):
             found[base] = pair
     parts = {part: found[name] for part, name in by_part(found, printable(root)).items()}
@@ -177,7 +179,7 @@ def paired(images: Path, masks: Path, least: float = 0.5) -> Pair | None:
         return None
     found = {stem(path): str(masks / path) for path in files}
     if not any(one in found for one in stems):
-        found = {re.sub(ENDING, "", name, flags=re.IGNORECASE): path for name, path in found.items()}
+        found = {FILE_END.sub("", name): path for name, path in found.items()}
     matched = sum(one in found for one in stems)
     return Pair(images, found) if matched and matched >= least * len(stems) else None
 
@@ -203,13 +205,14 @@ def stem(path: str) -> str:
 
 
 def is_indexed(path: Path) -> bool:
-    """Whether a file can hold a number for each pixel, and not colours."""
-    if path.suffix.lower() == ".npy":
-        return True
+    """Whether a file may hold a class for each pixel: numbers, of which few are different, and no colours."""
     try:
-        with Image.open(path) as image:
-            return image.mode.split(";")[0] in INDEXED
-    except DECODE_ERRORS:
+        if path.suffix.lower() != ".npy":
+            with Image.open(path) as image:
+                if image.mode.split(";")[0] not in INDEXED:
+                    return False
+        return len(np.unique(read_mask(str(path)))) <= MOST_CLASSES
+    except (*DECODE_ERRORS, ValueError):
         return False
 
 
