@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from pycocotools import mask
 
-from selfsight.data import splits, subset
+from selfsight.data import ArraySource, splits, subset
 from selfsight.data.coco import coco_form, find_annotations, masks_of, objects_of
 
 
@@ -86,6 +86,12 @@ def test_one_beside_the_images(root):
     (root / "train2017" / "more.json").write_text("{}")
     with pytest.raises(ValueError, match="there are several annotations"):
         find_annotations(source)
+
+
+def test_arrays_have_no_names(root):
+    source = ArraySource(np.zeros((2, 8, 10, 3), dtype=np.uint8))
+    with pytest.raises(ValueError, match="annotations name files, and array is none"):
+        objects_of(source, root / "annotations" / "instances_train2017.json")
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,10 @@ def find_annotations(source: Source) -> Path:
 def objects_of(source: Source, file: Path) -> tuple[list[Objects | None], int]:
     """The objects in each image, None for an image that the JSON does not list, and how many boxes of the JSON have no
     area and are left out."""
+    if "path" not in source.metadata:
+        raise ValueError(
+            f"annotations name files, and {source.name} is none: give a folder of images, or a table of paths"
+        )
     found, flat = read_objects(str(file), *state_of(str(file)))
     paths = [str(path).replace(os.sep, "/") for path in source.metadata["path"]]
     answers = [next((found[end] for end in ends(path) if end in found), None) for path in paths]
